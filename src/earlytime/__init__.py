@@ -1,0 +1,1 @@
+"""Early-time learning dynamics of neural networks."""
