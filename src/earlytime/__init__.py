@@ -1,1 +1,32 @@
-"""Early-time learning dynamics of neural networks."""
+"""Early-time learning dynamics of neural networks: the linear models that networks follow at first.
+
+The companion of Hu et al. 2020, Lee et al. 2019 and Liu et al. 2020; see the book.
+"""
+
+from earlytime.activations import GaussianMoments, gaussian_moments, leaky_relu
+from earlytime.claims import record_claim, record_not_run
+from earlytime.gradient_descent import Trajectory, log_spaced_steps, require_finite, train
+from earlytime.inputs import sample_inputs, teacher_labels
+from earlytime.kernels import (
+    Norm,
+    Operator,
+    complement,
+    linear_kernel,
+    schur_complement,
+    spectral_norm,
+    tangent_kernel,
+    two_layer_kernel,
+)
+from earlytime.linear_models import (
+    EarlyTimeFeatures,
+    LinearModel,
+    early_time_features,
+    estimate_trace_sigma_squared,
+    linear_model,
+    norm_feature,
+)
+from earlytime.networks import Network, TwoLayerParams, two_layer
+from earlytime.parameters import check_parameters, use_precision
+from earlytime.statistics import PowerLaw, confidence_interval, fit_power_law, over_seeds
+
+__all__ = [name for name in dir() if not name.startswith("_")]

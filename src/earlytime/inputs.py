@@ -1,0 +1,117 @@
+r"""Synthetic inputs $x = \Sigma^{1/2}\bar x$ and teacher labels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from earlytime._validation import check_finite, check_integer, is_concrete
+from earlytime.activations import Activation, resolve_activation
+
+# Each law has independent entries of mean 0 and variance 1.
+_ENTRIES = {
+    "gaussian": jax.random.normal,
+    "rademacher": lambda key, shape: jax.random.rademacher(key, shape, dtype=float),
+    "uniform": lambda key, shape: jax.random.uniform(
+        key, shape, minval=-np.sqrt(3.0), maxval=np.sqrt(3.0)
+    ),
+}
+
+
+def sample_inputs(
+    key: PRNGKeyArray,
+    num_samples: int,
+    dim: int,
+    *,
+    spectrum: str | Float[Array, " dim"] = "isotropic",
+    entries: str = "gaussian",
+    rotate: bool = False,
+) -> Float[Array, "num_samples dim"]:
+    r"""Inputs $x = \Sigma^{1/2}\bar x$ with Tr Σ = d and independent entries of $\bar x$.
+
+    Source: Hu et al. 2020, the assumption on the inputs (section 3).
+
+    Args:
+        key: random key.
+        num_samples: n >= 1.
+        dim: d >= 1.
+        spectrum: "isotropic" (Σ = I), or the d eigenvalues of Σ, which sum to d.
+        entries: the law of the entries of x̄: "gaussian", "rademacher" (±1) or "uniform".
+        rotate: turn the eigenvectors of Σ away from the axes. The rotation is random but fixed
+            for each d, so that training and test sets share one Σ. With a diagonal Σ and ±1
+            entries every input has the same norm, which hides what the norm does.
+
+    Returns:
+        (num_samples, dim).
+
+    Raises:
+        ValueError: num_samples or dim below 1, an unknown law, eigenvalues that are negative,
+            of the wrong number, or that do not sum to d.
+
+    Example:
+        >>> sample_inputs(jax.random.key(0), 3, 2, entries="rademacher").shape
+        (3, 2)
+    """
+    check_integer("num_samples", num_samples, at_least=1)
+    check_integer("dim", dim, at_least=1)
+    if entries not in _ENTRIES:
+        raise ValueError(f"entries: expected one of {', '.join(_ENTRIES)}, got {entries!r}")
+    standard = _ENTRIES[entries](key, (num_samples, dim))
+    if isinstance(spectrum, str):
+        if spectrum != "isotropic":
+            raise ValueError(f"spectrum: expected 'isotropic' or {dim} eigenvalues, got {spectrum!r}")
+        return standard
+    _check_spectrum(spectrum, dim)
+    root = jnp.sqrt(jnp.asarray(spectrum, dtype=standard.dtype))
+    if not rotate:
+        return standard * root
+    basis, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(dim), (dim, dim)))
+    return standard @ (basis * root) @ basis.T
+
+
+def _check_spectrum(spectrum, dim: int) -> None:
+    if jnp.shape(spectrum) != (dim,):
+        raise ValueError(f"spectrum: expected {dim} eigenvalues, got shape {jnp.shape(spectrum)}")
+    check_finite("spectrum", spectrum)
+    if is_concrete(spectrum):
+        values = np.asarray(spectrum, dtype=np.float64)
+        if values.min() < 0:
+            raise ValueError(f"spectrum: expected eigenvalues >= 0, got {values.min()}")
+        if abs(values.sum() - dim) > 1e-4 * dim:
+            raise ValueError(f"spectrum: expected a sum (Tr Sigma) of {dim}, got {values.sum()}")
+
+
+def teacher_labels(
+    key: PRNGKeyArray,
+    x: Float[Array, "num_samples dim"],
+    *,
+    width: int = 5,
+    activation: Activation = "erf",
+) -> Float[Array, " num_samples"]:
+    r"""Labels $y = \mathrm{sign}(f^*(x))$ of a random two-layer network $f^*$.
+
+    The same key gives the same teacher: call it with the training and with the test inputs.
+
+    Source: Hu et al. 2020, Figure 1 (width 5, erf).
+
+    Args:
+        key: random key of the teacher.
+        x: (n, d) inputs.
+        width: hidden neurons of the teacher.
+        activation: activation of the teacher.
+
+    Returns:
+        (n,) labels, +1 or -1.
+
+    Example:
+        >>> x = sample_inputs(jax.random.key(0), 4, 3)
+        >>> print(jnp.abs(teacher_labels(jax.random.key(1), x)))
+        [1. 1. 1. 1.]
+    """
+    check_integer("width", width, at_least=1)
+    phi = resolve_activation(activation)
+    dim = x.shape[1]
+    key_w, key_v = jax.random.split(key)
+    w = jax.random.normal(key_w, (width, dim), dtype=x.dtype)
+    v = jax.random.normal(key_v, (width,), dtype=x.dtype)
+    return jnp.where(phi(x @ w.T / np.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)

@@ -1,0 +1,82 @@
+r"""Networks as pairs of pure functions, in NTK parameterization."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from earlytime._validation import check_integer
+from earlytime.activations import Activation, resolve_activation
+
+
+class Network(NamedTuple):
+    """`init(key) -> params` and `apply(params, x) -> outputs`, both pure."""
+
+    init: Callable
+    apply: Callable
+
+
+class TwoLayerParams(NamedTuple):
+    """Hidden weights and readout of a two-layer network; also its learning rates, layer by layer."""
+
+    w: Float[Array, "width dim"]
+    v: Float[Array, " width"]
+
+
+def two_layer(dim: int, width: int, activation: Activation) -> Network:
+    r"""The two-layer network of Hu et al. 2020 with symmetric initialization.
+
+    $$f(x; W, v) = \frac{1}{\sqrt m} \sum_{r=1}^m v_r\, \varphi(w_r^\top x / \sqrt d)$$
+
+    For r <= m/2, w_r ~ N(0, I) and v_r = ±1; neuron r + m/2 has the same w and the opposite v.
+    The output is then exactly 0 at the start, while the tangent kernel is that of m/2
+    independent random neurons.
+
+    Source: Hu et al. 2020, section 3.
+
+    Args:
+        dim: d, the number of inputs.
+        width: m, the number of hidden neurons; even.
+        activation: a name or a function.
+
+    Returns:
+        Network(init, apply); equal arguments give the same object, so compiled programs are
+        reused. `init(key) -> TwoLayerParams(w: (m, d), v: (m,))`, `apply(params, x: (n, d)) -> (n,)`.
+
+    Raises:
+        ValueError: dim or width below 1, an odd width, an unknown activation.
+
+    Example:
+        >>> network = two_layer(3, 8, "erf")
+        >>> params = network.init(jax.random.key(0))
+        >>> print(network.apply(params, jnp.ones((2, 3))))
+        [0. 0.]
+    """
+    check_integer("dim", dim, at_least=1)
+    check_integer("width", width, at_least=1)
+    if width % 2:
+        raise ValueError(f"width: expected an even number (symmetric initialization), got {width}")
+    return _two_layer(int(dim), int(width), resolve_activation(activation))
+
+
+@functools.cache
+def _two_layer(dim: int, width: int, phi: Callable) -> Network:
+    def init(key: PRNGKeyArray) -> TwoLayerParams:
+        key_w, key_v = jax.random.split(key)
+        w = jax.random.normal(key_w, (width // 2, dim))
+        v = jax.random.rademacher(key_v, (width // 2,), dtype=w.dtype)
+        return TwoLayerParams(w=jnp.concatenate([w, w]), v=jnp.concatenate([v, -v]))
+
+    def apply(params: TwoLayerParams, x: Float[Array, "n dim"]) -> Float[Array, " n"]:
+        # The two halves by the same operations: at the start their sum is 0 to the last bit.
+        first, second = (
+            phi(x @ w.T / np.sqrt(dim)) @ v
+            for w, v in zip(jnp.split(params.w, 2), jnp.split(params.v, 2))
+        )
+        return (first + second) / np.sqrt(width)
+
+    return Network(init, apply)

@@ -1,0 +1,91 @@
+"""What a notebook checks before it computes: its parameters and JAX's precision."""
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from earlytime._validation import check_integer
+from earlytime.activations import resolve_activation
+
+_AT_LEAST_ONE = (
+    "dim", "num_samples", "num_test", "num_steps", "num_records", "num_seeds", "seeds_at_once",
+    "block_size", "num_matvecs",
+)
+_PLURALS = {"dims": "dim", "widths": "width", "activations": "activation", "sample_sizes": "num_samples"}
+_PRECISIONS = ("float32", "float64")
+
+
+def check_parameters(namespace: Mapping[str, Any], *names: str) -> None:
+    """Refuse parameters that a notebook did not declare, and values that cannot be right.
+
+    Call it in the first cell after the parameters, before anything else has a name.
+
+    Args:
+        namespace: the notebook's `globals()`.
+        names: the parameters that the notebook declares.
+
+    Raises:
+        ValueError: a name in the namespace that is a plain value and was not declared, a declared
+            one that is missing, or a value that is wrong, naming the parameter.
+
+    Example:
+        >>> check_parameters({"seed": 0, "width": 255}, "seed", "width")
+        Traceback (most recent call last):
+        ...
+        ValueError: width: expected an even number, got 255
+    """
+    plain = (bool, int, float, str, list, dict, types.NoneType)
+    given = {
+        name for name, value in namespace.items()
+        if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
+    }
+    known = ", ".join(sorted(names))
+    for name in sorted(given - set(names)):
+        raise ValueError(f"{name}: this notebook has no such parameter; it has {known}")
+    for name in names:
+        if name not in namespace:
+            raise ValueError(f"{name}: declared, but not given a value")
+        _check_value(name, namespace[name])
+
+
+def _check_value(name: str, value) -> None:
+    if name in _PLURALS:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"{name}: expected a list that is not empty, got {value!r}")
+        for entry in value:
+            _check_value(_PLURALS[name], entry)
+    elif name == "seed":
+        check_integer(name, value, at_least=0)
+    elif name in _AT_LEAST_ONE:
+        check_integer(name, value, at_least=1)
+    elif name == "width":
+        check_integer(name, value, at_least=2)
+        if value % 2:
+            raise ValueError(f"width: expected an even number, got {value}")
+    elif name.startswith("learning_rate"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < np.inf:
+            raise ValueError(f"{name}: expected a positive number, got {value!r}")
+    elif name == "activation":
+        resolve_activation(value)
+    elif name == "precision" and value not in _PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(_PRECISIONS)}, got {value!r}")
+    elif name == "results_path" and not isinstance(value, str):
+        raise ValueError(f"results_path: expected a path as a string, '' for none, got {value!r}")
+
+
+def use_precision(precision: str) -> None:
+    """Make JAX compute in "float32" or "float64"; call it before any array exists.
+
+    Raises:
+        ValueError: unknown precision.
+        RuntimeError: arrays of the other precision exist already.
+    """
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    wanted = precision == "float64"
+    if jax.config.jax_enable_x64 != wanted and jax.live_arrays():
+        raise RuntimeError("use_precision: arrays exist already; call it first, in a fresh process")
+    jax.config.update("jax_enable_x64", wanted)
