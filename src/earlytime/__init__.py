@@ -5,8 +5,10 @@ The companion of Hu et al. 2020, Lee et al. 2019 and Liu et al. 2020; see the bo
 
 from earlytime.activations import GaussianMoments, gaussian_moments, leaky_relu
 from earlytime.claims import record_claim, record_not_run
+from earlytime.comparison import Comparison, compare
 from earlytime.gradient_descent import Trajectory, log_spaced_steps, require_finite, train
-from earlytime.inputs import sample_inputs, teacher_labels
+from earlytime.images import ImageData, load_images
+from earlytime.inputs import Task, sample_inputs, sample_task, teacher_labels
 from earlytime.kernels import (
     Norm,
     Operator,

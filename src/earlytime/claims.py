@@ -32,7 +32,8 @@ class Claim(NamedTuple):
         measured: what is measured.
         criterion: {"at_most": bound} or {"at_least": bound} or both.
         requires: the least sizes that a verdict needs, {"num_seeds": 5, ...}.
-        superseded: the old criterion and why it was wrongly chosen, or None.
+        superseded: for a criterion that was wrongly chosen, {"by": the claim with the better one,
+            "why": what was wrong}; both stay on the page.
     """
 
     id: str

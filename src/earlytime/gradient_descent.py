@@ -145,11 +145,11 @@ def train(
     )
 
 
-def require_finite(trajectory: Trajectory) -> Trajectory:
+def require_finite(trajectory):
     """Return the trajectory, or raise if any of its runs diverged. Call it outside jit.
 
     Args:
-        trajectory: from `train`, alone or with seeds along a first axis.
+        trajectory: from `train` (or a Comparison of it), alone or with seeds along a first axis.
 
     Raises:
         ValueError: naming learning_rate, the step at which the run diverged, and the stable limit

@@ -1,5 +1,7 @@
 r"""Synthetic inputs $x = \Sigma^{1/2}\bar x$ and teacher labels."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,3 +117,45 @@ def teacher_labels(
     w = jax.random.normal(key_w, (width, dim), dtype=x.dtype)
     v = jax.random.normal(key_v, (width,), dtype=x.dtype)
     return jnp.where(phi(x @ w.T / np.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)
+
+
+class Task(NamedTuple):
+    """Training and test data: inputs (n, d) and labels (n,)."""
+
+    x: Float[Array, "n dim"]
+    y: Float[Array, " n"]
+    x_test: Float[Array, "n_test dim"]
+    y_test: Float[Array, " n_test"]
+
+
+def sample_task(
+    key: PRNGKeyArray, num_samples: int, num_test: int, dim: int, **inputs
+) -> Task:
+    """The synthetic task of Figure 1: inputs of one law with the labels of one random teacher.
+
+    Source: Hu et al. 2020, section 3.3.
+
+    Args:
+        key: random key.
+        num_samples: training samples, n.
+        num_test: test samples.
+        dim: d.
+        inputs: spectrum, entries and rotate of `sample_inputs`.
+
+    Returns:
+        Task(x, y, x_test, y_test).
+
+    Raises:
+        ValueError: as `sample_inputs`.
+
+    Example:
+        >>> task = sample_task(jax.random.key(0), 8, 4, 3)
+        >>> task.x.shape, task.y_test.shape
+        ((8, 3), (4,))
+    """
+    check_integer("num_samples", num_samples, at_least=1)
+    check_integer("num_test", num_test, at_least=1)
+    key_x, key_teacher = jax.random.split(key)
+    x = sample_inputs(key_x, num_samples + num_test, dim, **inputs)
+    y = teacher_labels(key_teacher, x)
+    return Task(x[:num_samples], y[:num_samples], x[num_samples:], y[num_samples:])

@@ -1,0 +1,83 @@
+r"""Network against linear model, step by step."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from earlytime.gradient_descent import Trajectory
+from earlytime.linear_models import LinearModel
+
+
+class Comparison(NamedTuple):
+    """Losses and discrepancies at the recorded steps (first axis).
+
+    Attributes:
+        steps: (r,).
+        network_train_loss, linear_train_loss: (r,) 1/(2n) Σ (f - y)²; likewise on the test set.
+        linear_limit_loss: the training loss of the linear model after infinitely many steps.
+        train_discrepancy: (r,) 1/n Σ (f - f^lin)² on the training set.
+        test_discrepancy: (r,) the same on the test set.
+        population_discrepancy: (r,) 1/n Σ min{(f - f^lin)², 1} on the test set (Theorem 3.2).
+        linear_test_power: (r,) 1/n Σ (f^lin)² on the test set.
+        diverged_at, stable_learning_rate: of the network's run, for `require_finite`.
+    """
+
+    steps: Int[Array, " r"]
+    network_train_loss: Float[Array, " r"]
+    linear_train_loss: Float[Array, " r"]
+    network_test_loss: Float[Array, " r"]
+    linear_test_loss: Float[Array, " r"]
+    linear_limit_loss: Float[Array, ""]
+    train_discrepancy: Float[Array, " r"]
+    test_discrepancy: Float[Array, " r"]
+    population_discrepancy: Float[Array, " r"]
+    linear_test_power: Float[Array, " r"]
+    diverged_at: Int[Array, ""]
+    stable_learning_rate: PyTree
+
+
+def compare(
+    trajectory: Trajectory,
+    model: LinearModel,
+    x: Float[Array, "n d"],
+    y: Float[Array, " n"],
+    x_test: Float[Array, "n_test d"],
+    y_test: Float[Array, " n_test"],
+) -> Comparison:
+    """Compare a trained network with its linear model at the recorded steps.
+
+    Args:
+        trajectory: from `train` on (x, y), with x_test recorded.
+        model: from `linear_model` on (x, y), with the same learning rate.
+        x, y: training inputs (n, d) and labels (n,).
+        x_test, y_test: test inputs (n_test, d) and labels (n_test,).
+
+    Returns:
+        Comparison.
+
+    Raises:
+        ValueError: the trajectory has no outputs on x_test.
+    """
+    if trajectory.test_outputs.shape[-1] != x_test.shape[0]:
+        raise ValueError(
+            f"trajectory: expected outputs on the {x_test.shape[0]} samples of x_test, "
+            f"got {trajectory.test_outputs.shape[-1]}; pass x_test to train"
+        )
+    on_train, on_test = model.predict(x, trajectory.steps), model.predict(x_test, trajectory.steps)
+    half_mean_square = lambda errors: jnp.mean(errors**2, axis=-1) / 2
+    gap = (trajectory.test_outputs - on_test) ** 2
+    return Comparison(
+        steps=trajectory.steps,
+        network_train_loss=trajectory.train_loss,
+        linear_train_loss=half_mean_square(on_train - y),
+        network_test_loss=half_mean_square(trajectory.test_outputs - y_test),
+        linear_test_loss=half_mean_square(on_test - y_test),
+        linear_limit_loss=half_mean_square(model.predict_limit(x) - y),
+        train_discrepancy=jnp.mean((trajectory.train_outputs - on_train) ** 2, axis=1),
+        test_discrepancy=jnp.mean(gap, axis=1),
+        population_discrepancy=jnp.mean(jnp.minimum(gap, 1.0), axis=1),
+        linear_test_power=jnp.mean(on_test**2, axis=1),
+        diverged_at=trajectory.diverged_at,
+        stable_learning_rate=trajectory.stable_learning_rate,
+    )

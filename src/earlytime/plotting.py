@@ -1,0 +1,206 @@
+"""One visual style. Every `plot_*` takes results and returns a Figure; nothing trains or is shown here."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from earlytime.claims import Finding, describe_criterion
+from earlytime.statistics import fit_power_law
+
+# Network and linear model have these colours on every page (Okabe-Ito, colour-blind safe).
+NETWORK, LINEAR = "#0072B2", "#D55E00"
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+_MARKERS = "osD^vPX*"
+
+
+def use_style() -> None:
+    """Set the style of all figures; the background stays white, so they can be read in dark mode."""
+    sns.set_theme(style="ticks", context="notebook", palette=_PALETTE)
+    plt.rcParams.update({
+        "figure.figsize": (7.0, 4.0), "figure.dpi": 110, "figure.facecolor": "white",
+        "axes.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False,
+        "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": "small",
+        "figure.constrained_layout.use": True,
+    })
+
+
+def mean_and_band(
+    axes: Axes, x: Sequence[float], values: Float[np.ndarray, "num_seeds r"], **style
+) -> None:
+    """A line for the mean over seeds, with a band from the smallest to the largest seed."""
+    x, values = np.asarray(x), np.atleast_2d(np.asarray(values))
+    (line,) = axes.plot(x, values.mean(axis=0), **style)
+    axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2, lw=0)
+
+
+def plot_trajectories(
+    steps: Sequence[int],
+    curves: Mapping[str, Float[np.ndarray, "num_seeds r"]],
+    *,
+    ylabel: str,
+    title: str = "",
+    early_phase: float | None = None,
+    logy: bool = False,
+    xlabel: str = "step",
+    axes: Axes | None = None,
+) -> Figure:
+    """Curves over training on a logarithmic step axis, with a band over seeds.
+
+    A label that starts with "network" or "linear" has that colour on every page; a second curve
+    of the same kind is dashed, a third dotted.
+
+    Args:
+        steps: (r,) recorded steps; step 0 is drawn at the left edge.
+        curves: label -> (num_seeds, r).
+        ylabel, title, xlabel: texts, with units.
+        early_phase: the step at which the early phase ends, drawn as a vertical line.
+        logy: logarithmic vertical axis.
+        axes: where to draw; a new figure if not given.
+
+    Returns:
+        Figure.
+    """
+    axes = plt.subplots()[1] if axes is None else axes
+    seen = {}
+    for label, values in curves.items():
+        kind = label.split()[0].lower().rstrip(":,")
+        colour = {"network": NETWORK, "linear": LINEAR}.get(kind)
+        dashes = ("-", "--", ":", "-.")[seen.get(kind, 0) % 4] if colour else "-"
+        seen[kind] = seen.get(kind, 0) + 1
+        mean_and_band(axes, steps, values, label=label, ls=dashes, **({"color": colour} if colour else {}))
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    axes.set_xlim(left=0, right=max(steps))
+    if early_phase is not None:
+        mark_early_phase(axes, early_phase)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, **({"yscale": "log"} if logy else {}))
+    axes.legend()
+    return axes.figure
+
+
+def mark_early_phase(axes: Axes, end: float) -> None:
+    """A vertical line where the early phase ends."""
+    axes.axvline(end, color="0.4", ls="--", lw=1)
+    axes.annotate(
+        "early phase ends ", (end, 0.02), xycoords=("data", "axes fraction"), ha="right", va="bottom",
+        rotation=90, fontsize="x-small", color="0.4",
+    )
+
+
+def plot_power_law(
+    sizes: Sequence[float],
+    values: Mapping[str, Float[np.ndarray, "num_seeds num_sizes"]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    predicted: float | None = None,
+    title: str = "",
+    axes: Axes | None = None,
+) -> Figure:
+    """Measured points on logarithmic axes, their fitted lines, and the predicted slope.
+
+    Args:
+        sizes: (num_sizes,).
+        values: label -> (num_seeds, num_sizes); the legend adds the exponent and its 95 % interval.
+        xlabel, ylabel, title: texts.
+        predicted: the exponent that a theorem asks for, drawn as a grey guide.
+        axes: where to draw; a new figure if not given.
+
+    Returns:
+        Figure.
+    """
+    axes = plt.subplots()[1] if axes is None else axes
+    sizes = np.asarray(sizes, dtype=float)
+    for marker, (label, per_seed) in zip(_MARKERS * len(values), values.items()):
+        per_seed = np.asarray(per_seed)
+        law = fit_power_law(sizes, per_seed)
+        name = f"{label}: " if label else ""
+        half = (law.interval[1] - law.interval[0]) / 2
+        (line,) = axes.plot(sizes, law.prefactor * sizes**law.exponent, lw=1.5,
+                            label=f"{name}{law.exponent:+.2f} ± {half:.2f}")
+        mean = np.exp(np.log(per_seed).mean(axis=0))
+        spread = np.stack([mean - per_seed.min(axis=0), per_seed.max(axis=0) - mean]).clip(0)
+        axes.errorbar(sizes, mean, yerr=spread, fmt=marker, color=line.get_color(), ms=5, capsize=2)
+    if predicted is not None:
+        top = max(float(np.max(np.asarray(v)[:, 0])) for v in values.values()) * 1.3
+        axes.plot(sizes, top * (sizes / sizes[0]) ** predicted, color="0.5", ls="--", lw=1.5,
+                  label=f"predicted: {predicted:+.3g}")
+    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.legend(title="exponent (95 % interval)", title_fontsize="small",
+                loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    return axes.figure
+
+
+def plot_outputs(
+    steps: Sequence[int],
+    network: Float[np.ndarray, "r points"],
+    linear: Float[np.ndarray, "r points"],
+    *,
+    early_phase: float | None = None,
+    title: str = "",
+    axes: Axes | None = None,
+) -> Figure:
+    """Outputs on single points over training, network solid against linear model dashed.
+
+    Args:
+        steps: (r,) recorded steps.
+        network, linear: (r, points) outputs.
+        early_phase: the step at which the early phase ends.
+        title: text.
+        axes: where to draw; a new figure if not given.
+
+    Returns:
+        Figure.
+    """
+    axes = plt.subplots()[1] if axes is None else axes
+    for outputs, colour, ls, label in ((network, NETWORK, "-", "network"), (linear, LINEAR, "--", "linear model")):
+        lines = axes.plot(steps, outputs, color=colour, ls=ls, lw=1.6)
+        lines[0].set_label(label)
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    axes.set_xlim(left=0, right=max(steps))
+    if early_phase is not None:
+        mark_early_phase(axes, early_phase)
+    axes.set(xlabel="step", ylabel="output f(x)", title=title)
+    axes.legend()
+    return axes.figure
+
+
+def plot_finding(finding: Finding) -> Figure:
+    """A claim's cases as intervals over seeds, against the region that its criterion allows.
+
+    Args:
+        finding: from `record_claim`.
+
+    Returns:
+        Figure.
+    """
+    names = list(finding.cases)
+    figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.32 * max(len(names), 1)))
+    lows = [case.low for case in finding.cases.values()]
+    highs = [case.high for case in finding.cases.values()]
+    bounds = list(finding.claim.criterion.values())
+    everything = [v for v in lows + highs + bounds if np.isfinite(v)]
+    margin = 0.1 * (max(everything) - min(everything) or 1.0)
+    left, right = min(everything) - margin, max(everything) + margin
+    axes.axvspan(finding.claim.criterion.get("at_least", left), finding.claim.criterion.get("at_most", right),
+                 color="#009E73", alpha=0.15, lw=0, label=describe_criterion(finding.claim.criterion))
+    for row, case in enumerate(finding.cases.values()):
+        axes.plot([max(case.low, left), min(case.high, right)], [row, row], color=NETWORK, lw=2)
+        axes.plot(case.values, [row] * len(case.values), "|", color=NETWORK, ms=8)
+        axes.plot(case.mean, row, "o", color=NETWORK, ms=5)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlim=(left, right), ylim=(len(names) - 0.5, -0.5), xlabel="measured (seeds, mean, 95 % interval)")
+    axes.grid(axis="y", visible=False)
+    axes.set_title(f"{finding.claim.number}: {finding.verdict}", fontsize="medium")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    return figure
