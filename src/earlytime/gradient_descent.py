@@ -227,24 +227,22 @@ def _train(
         return map_blocks(lambda block: apply_fn(assemble(moving, leaves), block), inputs, block_size)
 
     def mark(step, loss, first_loss, diverged_at):
+        first_loss = jnp.where(jnp.isnan(first_loss), loss, first_loss)
         bad = ~jnp.isfinite(loss) | (loss > _DIVERGED * first_loss)
-        return jnp.where((diverged_at < 0) & bad, step, diverged_at)
+        return first_loss, jnp.where((diverged_at < 0) & bad, step, diverged_at)
 
-    def descend(carry):
+    def descend(_, carry):
         moving, step, first_loss, diverged_at = carry
         loss, gradient = loss_and_gradient(moving)
-        diverged_at = mark(step, loss, first_loss, diverged_at)
+        first_loss, diverged_at = mark(step, loss, first_loss, diverged_at)
         moving = [p - jnp.asarray(rates[i], p.dtype) * g for i, p, g in zip(trained, moving, gradient)]
         return moving, step + 1, first_loss, diverged_at
 
-    def descend_to(target, carry):
-        return jax.lax.fori_loop(carry[1], target, lambda _, c: descend(c), carry)
-
     def record(carry, target):
-        moving, step, first_loss, diverged_at = descend_to(target, carry)
+        moving, step, first_loss, diverged_at = jax.lax.fori_loop(carry[1], target, descend, carry)
         train_outputs = outputs(moving, x)
         train_loss = jnp.mean((train_outputs - y) ** 2) / 2
-        diverged_at = mark(step, train_loss, first_loss, diverged_at)
+        first_loss, diverged_at = mark(step, train_loss, first_loss, diverged_at)
         test_outputs = jnp.zeros(0, x.dtype) if x_test is None else outputs(moving, x_test)
         test_loss = jnp.nan if y_test is None else jnp.mean((test_outputs - y_test) ** 2) / 2
         observed = None if observe is None else observe(assemble(moving, leaves))
@@ -252,14 +250,15 @@ def _train(
         return (moving, step, first_loss, diverged_at), row
 
     moving = [leaves[i] for i in trained]
-    if state is None:
-        first_loss = jnp.mean((outputs(moving, x) - y) ** 2) / 2
-        start = (moving, jnp.asarray(0), jnp.maximum(first_loss, jnp.finfo(first_loss.dtype).tiny),
-                 jnp.asarray(-1))
-    else:
-        start = (moving, state.step, state.first_loss, state.diverged_at)
-    carry, rows = jax.lax.scan(record, start, record_steps)
-    final, step, first_loss, diverged_at = descend_to(num_steps, carry)
+    start = (
+        (moving, jnp.asarray(0), jnp.asarray(jnp.nan, y.dtype), jnp.asarray(-1))
+        if state is None
+        else (moving, state.step, state.first_loss, state.diverged_at)
+    )
+    # The last step is one more record, which is then dropped: one loop to compile instead of two.
+    carry, rows = jax.lax.scan(record, start, jnp.append(record_steps, num_steps))
+    final, step, first_loss, diverged_at = carry
+    rows = jax.tree.map(lambda row: row[:-1], rows)
 
     def kernel_product(u):
         """Σ_l η_l Θ_l u at the start, samples block by block."""

@@ -366,13 +366,15 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
     start = jax.random.normal(key, (rows,), dtype=dtype)
     lanczos = decomp.tridiag_sym(min(num_matvecs, rows), materialize=False, custom_vjp=False)
     _, (diagonal, off_diagonal), remainder, _ = lanczos(product, start)
-    # Once the Krylov space is exhausted, what follows is 0/0: it has no part in the answer.
-    usable = jnp.cumprod(jnp.isfinite(diagonal)).astype(bool)
-    diagonal = jnp.where(usable, diagonal, 0)
-    linked = usable[1:] & jnp.isfinite(off_diagonal)
-    off_diagonal = jnp.where(linked, off_diagonal, 0)
-    small = jnp.diag(diagonal) + jnp.diag(off_diagonal, 1) + jnp.diag(off_diagonal, -1)
+    # links[j] joins vector j to the next one; the last leaves the Krylov space. At a link lost in
+    # rounding the space is exhausted: what follows is noise and has no part in the answer.
+    links = jnp.nan_to_num(jnp.append(off_diagonal, jnp.linalg.norm(remainder)))
+    scale = jnp.nanmax(jnp.abs(jnp.append(diagonal, off_diagonal)))
+    joined = jnp.cumprod(links > jnp.sqrt(jnp.finfo(dtype).eps) * scale).astype(bool)
+    inside = jnp.append(True, joined[:-1])
+    off_diagonal = jnp.where(joined, links, 0)[:-1]
+    small = jnp.diag(jnp.where(inside, diagonal, 0)) + jnp.diag(off_diagonal, 1) + jnp.diag(off_diagonal, -1)
     values, vectors = jnp.linalg.eigh(small)
     top = jnp.argmax(jnp.abs(values))
-    remainder = jnp.nan_to_num(jnp.linalg.norm(remainder))
-    return Norm(jnp.abs(values[top]), remainder * jnp.abs(vectors[-1, top]))
+    last = jnp.sum(inside) - 1
+    return Norm(jnp.abs(values[top]), links[last] * jnp.abs(vectors[last, top]))

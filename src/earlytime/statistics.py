@@ -39,9 +39,12 @@ def over_seeds(
     if batch_size is None:
         return jax.jit(jax.vmap(run))(keys)
     check_integer("batch_size", batch_size, at_least=1)
-    if batch_size == 1:
-        return jax.jit(lambda keys: jax.lax.map(run, keys))(keys)
-    return jax.jit(lambda keys: jax.lax.map(run, keys, batch_size=batch_size))(keys)
+    num_batches = -(-num_seeds // batch_size)
+    padded = keys[np.arange(num_batches * batch_size) % num_seeds]
+    batches = jax.jit(lambda keys: jax.lax.map(jax.vmap(run), keys))(padded.reshape(num_batches, -1))
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(num_batches * batch_size, *leaf.shape[2:])[:num_seeds], batches
+    )
 
 
 def confidence_interval(values: Float[np.ndarray, " num_seeds"]) -> tuple[float, float]:

@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import earlytime as et
+
+KEY = jax.random.key(0)
+SPREAD = np.linspace(0.2, 1.8, 6)
+
+
+@pytest.mark.parametrize("entries", ["gaussian", "rademacher", "uniform"])
+@pytest.mark.parametrize("rotate", [False, True])
+def test_covariance_is_the_one_asked_for(entries, rotate):
+    x = np.asarray(et.sample_inputs(KEY, 200_000, 6, spectrum=SPREAD, entries=entries, rotate=rotate))
+    covariance = x.T @ x / len(x)
+    np.testing.assert_allclose(np.linalg.eigvalsh(covariance), SPREAD, atol=0.02)
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=0.02)
+    off_diagonal = np.abs(covariance - np.diag(np.diag(covariance))).max()
+    assert (off_diagonal > 0.05) == rotate
+
+
+def test_entries_have_their_law():
+    signs = et.sample_inputs(KEY, 50, 4, entries="rademacher")
+    assert set(np.unique(signs)) == {-1.0, 1.0}
+    uniform = np.asarray(et.sample_inputs(KEY, 5000, 4, entries="uniform"))
+    assert np.abs(uniform).max() <= np.sqrt(3) and abs(uniform.var() - 1) < 0.02
+
+
+def test_rotation_is_the_same_for_every_key():
+    covariances = []
+    for seed in (0, 1):
+        x = np.asarray(et.sample_inputs(jax.random.key(seed), 200_000, 6, spectrum=SPREAD, rotate=True))
+        covariances.append(x.T @ x / len(x))
+    np.testing.assert_allclose(*covariances, atol=0.03)
+
+
+def test_rotation_makes_the_norm_of_sign_inputs_vary():
+    norms = lambda rotate: np.linalg.norm(
+        et.sample_inputs(KEY, 100, 6, spectrum=SPREAD, entries="rademacher", rotate=rotate), axis=1
+    )
+    assert norms(False).std() < 1e-12 and norms(True).std() > 0.1
+
+
+def test_one_teacher_labels_training_and_test_set():
+    x = et.sample_inputs(KEY, 30, 4)
+    y = et.teacher_labels(jax.random.key(1), x)
+    np.testing.assert_array_equal(y[10:], et.teacher_labels(jax.random.key(1), x[10:]))
+    assert set(np.unique(y)) <= {-1.0, 1.0} and 3 < (np.asarray(y) > 0).sum() < 27
+    np.testing.assert_array_equal(et.teacher_labels(jax.random.key(1), -x), -y)  # erf is odd
+
+
+def test_task_under_jit_and_vmap():
+    keys = jax.random.split(KEY, 3)
+    task = jax.jit(jax.vmap(lambda key: et.sample_task(key, 5, 2, 4, spectrum=np.ones(4), rotate=True)))(keys)
+    assert task.x.shape == (3, 5, 4) and task.y_test.shape == (3, 2)
+    assert not np.allclose(task.x[0], task.x[1])
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("num_samples", dict(num_samples=0)),
+        ("num_samples", dict(num_samples=2.5)),
+        ("dim", dict(dim=0)),
+        ("entries", dict(entries="cauchy")),
+        ("spectrum", dict(spectrum="flat")),
+        ("spectrum", dict(spectrum=np.ones(4))),
+        ("spectrum", dict(spectrum=np.full(3, 1.01))),
+        ("spectrum", dict(spectrum=np.array([4.0, -1.0, 0.0]))),
+        ("spectrum", dict(spectrum=np.array([3.0, np.nan, 0.0]))),
+    ],
+)
+def test_bad_arguments_are_named(name, change):
+    arguments = dict(num_samples=4, dim=3) | change
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        et.sample_inputs(KEY, arguments.pop("num_samples"), arguments.pop("dim"), **arguments)

@@ -1,0 +1,132 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import earlytime as et
+
+DIM = 5
+X = np.asarray(et.sample_inputs(jax.random.key(0), 12, DIM, spectrum=np.linspace(0.2, 1.8, DIM), rotate=True))
+X_NEW = np.asarray(et.sample_inputs(jax.random.key(1), 4, DIM))
+Y = np.random.default_rng(0).normal(size=12)
+TRACE = float(np.sum(np.linspace(0.2, 1.8, DIM) ** 2))
+SOFTPLUS = et.gaussian_moments("softplus")
+
+
+def papers_kernel(trained, x):
+    """Θ^lin entry by entry, from the table of theorems rather than from features."""
+    zeta, theta0, theta1, theta2 = SOFTPLUS
+    nu_squared = theta1**2 * TRACE / DIM
+    excess = np.linalg.norm(x, axis=1) / np.sqrt(DIM) - 1
+    q = theta0 + theta1 * excess + theta2 * excess**2
+    ones = np.ones((len(x), len(x)))
+    first = (zeta**2 * x @ x.T + nu_squared * ones) / DIM
+    second = (zeta**2 * x @ x.T + nu_squared / 2 * ones) / DIM + np.outer(q, q)
+    return {"first": first, "second": second, "both": first + second}[trained]
+
+
+def features(trained):
+    return et.early_time_features(SOFTPLUS, trained=trained, dim=DIM, trace_sigma_squared=TRACE)
+
+
+@pytest.mark.parametrize("trained", ["first", "second", "both"])
+def test_features_make_the_papers_kernels(trained):
+    psi = np.asarray(features(trained)(X))
+    np.testing.assert_allclose(psi @ psi.T, papers_kernel(trained, X), rtol=1e-6)
+    assert psi.shape == (12, DIM + (1 if trained == "first" else 2))
+
+
+def explicit(psi, y, learning_rate, steps):
+    """Gradient descent, one step at a time."""
+    beta = np.zeros(psi.shape[1])
+    recorded = {}
+    for step in range(max(steps) + 1):
+        recorded[step] = beta
+        beta = beta - learning_rate / len(y) * psi.T @ (psi @ beta - y)
+    return np.stack([recorded[step] for step in steps])
+
+
+@pytest.mark.parametrize("trained", ["first", "second", "both"])
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.6, 0.95])  # of the stable limit: r on both sides of 1/2 and 1
+def test_predictions_are_explicit_iteration(trained, fraction):
+    steps = [0, 1, 10, 1000]
+    psi, psi_new = (np.asarray(features(trained)(x)) for x in (X, X_NEW))
+    learning_rate = fraction * 2 / np.linalg.eigvalsh(psi.T @ psi / 12)[-1]
+    model = et.linear_model(features(trained), X, Y, learning_rate=learning_rate)
+    beta = explicit(psi, Y, learning_rate, steps)
+    np.testing.assert_allclose(model.predict(X, steps), beta @ psi.T, atol=1e-6)
+    np.testing.assert_allclose(model.predict(X_NEW, steps), beta @ psi_new.T, atol=1e-6)
+    np.testing.assert_allclose(model.predict(X_NEW, 10), (beta @ psi_new.T)[2], atol=1e-6)
+    assert abs(float(model.stable_learning_rate) * fraction - learning_rate) < 1e-9
+
+
+def test_the_limit_is_least_squares():
+    model = et.linear_model(features("first"), X, Y, learning_rate=0.5)
+    psi = np.asarray(features("first")(X))
+    fit = psi @ np.linalg.lstsq(psi, Y, rcond=None)[0]
+    np.testing.assert_allclose(model.predict_limit(X), fit, atol=1e-8)
+    np.testing.assert_allclose(model.predict(X, 10**7), fit, atol=1e-6)
+
+
+def test_directions_that_no_sample_has_are_never_learned():
+    flat = X.copy()
+    flat[:, 0] = 0
+    model = et.linear_model(lambda x: x, flat, Y, learning_rate=0.1)
+    assert np.all(np.isfinite(model.predict(X_NEW, [0, 5, 10**6])))
+    np.testing.assert_allclose(model.coefficients(10**6)[0], 0, atol=1e-9)
+
+
+def test_a_rate_of_exactly_one():
+    model = et.linear_model(lambda x: x, np.eye(2) * np.sqrt(2), np.array([1.0, 2.0]), learning_rate=1.0)
+    np.testing.assert_allclose(model.predict(np.eye(2) * np.sqrt(2), [0, 1, 2]), [[0, 0], [1, 2], [1, 2]], atol=1e-12)
+
+
+@pytest.mark.parametrize("trained", ["first", "both"])
+def test_duplicating_every_sample_changes_nothing(trained):
+    once = et.linear_model(features(trained), X, Y, learning_rate=1.0)
+    twice = et.linear_model(features(trained), np.tile(X, (2, 1)), np.tile(Y, 2), learning_rate=1.0)
+    np.testing.assert_allclose(once.predict(X_NEW, [1, 7, 100]), twice.predict(X_NEW, [1, 7, 100]), rtol=1e-9)
+
+
+def test_predictions_under_jit_vmap_and_float32():
+    @jax.jit
+    @jax.vmap
+    def run(y):
+        trace = et.estimate_trace_sigma_squared(X)
+        psi = et.early_time_features(SOFTPLUS, trained="both", dim=DIM, trace_sigma_squared=trace)
+        return et.linear_model(psi, X, y, learning_rate=0.3).predict(X_NEW, (0, 3, 300))
+
+    single = run(jnp.stack([Y, -Y]).astype(jnp.float32))
+    np.testing.assert_allclose(single[0], -single[1], atol=1e-6)
+    assert single.shape == (2, 3, 4)
+
+
+def test_trace_estimate_is_unbiased_and_is_its_formula():
+    gram = X @ X.T
+    pairs = sum(gram[i, j] ** 2 for i in range(12) for j in range(12) if i != j)
+    np.testing.assert_allclose(et.estimate_trace_sigma_squared(X), pairs / (12 * 11), rtol=1e-12)
+    estimates = [
+        float(et.estimate_trace_sigma_squared(et.sample_inputs(jax.random.key(s), 20, 10))) for s in range(300)
+    ]
+    assert abs(np.mean(estimates) - 10) < 4 * np.std(estimates) / np.sqrt(300)
+
+
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("trained", lambda: et.early_time_features(SOFTPLUS, trained="third", dim=2, trace_sigma_squared=2.0)),
+        ("dim", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=0, trace_sigma_squared=2.0)),
+        ("trace_sigma_squared", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=np.nan)),
+        ("trace_sigma_squared", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=-1.0)),
+        ("y", lambda: et.linear_model(features("first"), X, Y[:-1], learning_rate=1.0)),
+        ("x", lambda: et.linear_model(features("first"), X * np.inf, Y, learning_rate=1.0)),
+        ("y", lambda: et.linear_model(features("first"), X, Y * np.nan, learning_rate=1.0)),
+        ("learning_rate", lambda: et.linear_model(features("first"), X, Y, learning_rate=-1.0)),
+        ("steps", lambda: et.linear_model(features("first"), X, Y, learning_rate=1.0).predict(X, -1)),
+        ("steps", lambda: et.linear_model(features("first"), X, Y, learning_rate=1.0).predict(X, [0.5])),
+        ("x", lambda: et.estimate_trace_sigma_squared(X[:1])),
+    ],
+)
+def test_bad_arguments_are_named(name, call):
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"^{name}: "):
+        call()

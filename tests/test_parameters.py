@@ -1,0 +1,49 @@
+import subprocess
+import sys
+
+import pytest
+
+import earlytime as et
+
+GOOD = dict(
+    seed=0, num_seeds=5, dim=50, dims=[16, 32], width=256, activation="erf", activations=["erf", "relu"],
+    learning_rate=0.5, precision="float32", results_path="", num_samples=10, num_test=2, num_steps=3,
+)
+
+
+def test_good_parameters_pass_beside_what_a_notebook_holds():
+    namespace = GOOD | {"_": 1, "__name__": "x", "In": [], "Out": {}, "et": et, "exit": print}
+    et.check_parameters(namespace, *GOOD)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("depth", 3), ("seed", -1), ("seed", 1.5), ("num_seeds", 0), ("dim", 0), ("dims", []), ("dims", [16, 0]),
+        ("dims", "[16]"), ("width", 255), ("width", 0), ("activation", "swoosh"), ("activations", ["erf", "swoosh"]),
+        ("learning_rate", 0.0), ("learning_rate", float("nan")), ("learning_rate", "1"), ("precision", "float16"),
+        ("results_path", None), ("num_samples", 0), ("num_test", True),
+    ],
+)
+def test_bad_parameters_are_named(name, value):
+    with pytest.raises(ValueError, match=f"^({name}|{name.rstrip('s')}): "):
+        et.check_parameters(GOOD | {name: value}, *GOOD)
+
+
+def test_a_declared_parameter_must_be_there():
+    with pytest.raises(ValueError, match="^num_matvecs: declared"):
+        et.check_parameters(GOOD, *GOOD, "num_matvecs")
+
+
+def test_precision_is_set_before_any_array():
+    program = (
+        "import earlytime as et, jax.numpy as jnp\n"
+        "et.use_precision('float64'); a = jnp.ones(2); assert a.dtype == 'float64'\n"
+        "et.use_precision('float64')\n"
+        "try: et.use_precision('float32')\n"
+        "except RuntimeError as error: assert 'first' in str(error)\n"
+        "else: raise SystemExit('no error')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stderr == ""
+    with pytest.raises(ValueError, match="^precision: "):
+        et.use_precision("half")

@@ -1,0 +1,74 @@
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings, strategies as st
+
+import earlytime as et
+
+
+def test_interval_is_students_t():
+    values = np.array([0.3, 1.0, -0.4, 0.8, 0.2])
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(et.confidence_interval(values), expected, rtol=1e-12)
+    assert et.confidence_interval([2.0]) == (-np.inf, np.inf)
+
+
+def test_interval_covers_the_truth_95_times_in_100():
+    rng = np.random.default_rng(0)
+    intervals = [et.confidence_interval(rng.normal(size=5)) for _ in range(2000)]
+    covered = np.mean([low <= 0 <= high for low, high in intervals])
+    assert 0.935 < covered < 0.965
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-2, 2), st.floats(0.1, 10))
+def test_an_exact_power_law_is_found(exponent, prefactor):
+    sizes = np.array([8, 16, 32, 100])
+    law = et.fit_power_law(sizes, prefactor * sizes ** np.full((3, 1), exponent))
+    np.testing.assert_allclose([law.exponent, *law.interval], exponent, atol=1e-9)
+    np.testing.assert_allclose(law.prefactor, prefactor, rtol=1e-9)
+
+
+def test_exponent_and_interval_are_those_of_the_seeds():
+    sizes, rng = np.array([10, 20, 40]), np.random.default_rng(1)
+    values = sizes**-0.5 * np.exp(rng.normal(scale=0.1, size=(5, 3)))
+    law = et.fit_power_law(sizes, values)
+    slopes = [scipy.stats.linregress(np.log(sizes), np.log(row)).slope for row in values]
+    np.testing.assert_allclose(law.per_seed, slopes, rtol=1e-10)
+    np.testing.assert_allclose(law.exponent, np.mean(slopes), rtol=1e-10)
+    np.testing.assert_allclose(law.interval, et.confidence_interval(slopes), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "name, sizes, values",
+    [
+        ("sizes", [3], [[1.0]]),
+        ("sizes", [3, 3], [[1.0, 2.0]]),
+        ("sizes", [0, 3], [[1.0, 2.0]]),
+        ("values", [1, 3], [1.0, 2.0]),
+        ("values", [1, 3], [[1.0, -2.0]]),
+        ("values", [1, 3], [[1.0, np.nan]]),
+    ],
+)
+def test_bad_power_laws_are_named(name, sizes, values):
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        et.fit_power_law(sizes, values)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 3, 7])
+def test_seeds_are_the_same_whatever_the_batch(batch_size):
+    run = lambda key: (jax.random.normal(key, (2,)), jax.random.normal(key, (0, 3)))
+    values, empty = et.over_seeds(run, 5, 4, batch_size=batch_size)
+    expected = [jax.random.normal(key, (2,)) for key in jax.random.split(jax.random.key(5), 4)]
+    np.testing.assert_array_equal(values, expected)
+    assert empty.shape == (4, 0, 3)
+
+
+@pytest.mark.parametrize("name, arguments", [
+    ("seed", (-1, 2, None)), ("seed", (0.5, 2, None)), ("num_seeds", (0, 0, None)), ("batch_size", (0, 2, 0)),
+])
+def test_bad_seeds_are_named(name, arguments):
+    seed, num_seeds, batch_size = arguments
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        et.over_seeds(lambda key: 0.0, seed, num_seeds, batch_size=batch_size)
