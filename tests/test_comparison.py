@@ -7,14 +7,15 @@ import earlytime as et
 
 def test_comparison_is_its_definitions():
     task = et.sample_task(jax.random.key(0), 20, 7, 4)
+    task = task._replace(y=6 * task.y)  # far apart in places, so that the cut at 1 is seen
     network = et.two_layer(4, 6, "erf")
     steps = (0, 3, 30)
     run = et.train(
-        network.apply, network.init(jax.random.key(1)), task.x, task.y, learning_rate=5.0, num_steps=30,
+        network.apply, network.init(jax.random.key(1)), task.x, task.y, learning_rate=3.0, num_steps=30,
         record_steps=steps, x_test=task.x_test,
     )
     features = et.early_time_features(et.gaussian_moments("erf"), trained="both", dim=4, trace_sigma_squared=4.0)
-    model = et.linear_model(features, task.x, task.y, learning_rate=5.0)
+    model = et.linear_model(features, task.x, task.y, learning_rate=3.0)
     compared = et.compare(run, model, *task)
     for k, step in enumerate(steps):
         on_train, on_test = (np.asarray(model.predict(x, step)) for x in (task.x, task.x_test))
@@ -29,6 +30,7 @@ def test_comparison_is_its_definitions():
         }
         for field, value in expected.items():
             np.testing.assert_allclose(getattr(compared, field)[k], value, rtol=1e-9, atol=1e-15)
+    assert np.all(compared.population_discrepancy[1:] < compared.test_discrepancy[1:])
     np.testing.assert_allclose(compared.linear_limit_loss, half(model.predict(task.x, 10**7) - task.y), rtol=1e-6)
     assert et.require_finite(compared) is compared
 

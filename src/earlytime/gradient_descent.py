@@ -268,7 +268,7 @@ def _train(
 
     # Power iteration, in a loop of length 0 where nothing diverged: then it costs nothing.
     iterations = jnp.where(diverged_at >= 0, _POWER_ITERATIONS, 0)
-    vector = jax.random.normal(jax.random.key(0), (n,), dtype=y.dtype)
+    vector = jnp.cos(jnp.arange(n, dtype=y.dtype))  # no direction in particular, cheap to compile
     top, _ = jax.lax.fori_loop(
         0, iterations,
         lambda _, c: (jnp.linalg.norm(p := kernel_product(c[1])), p / jnp.linalg.norm(p)),

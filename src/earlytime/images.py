@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-import pooch
 from jaxtyping import Float, UInt8
 
 from earlytime._validation import check_integer
@@ -128,6 +127,7 @@ def cifar10_archive(
         if not Path(given).expanduser().is_file():
             raise FileNotFoundError(f"EARLYTIME_CIFAR10: expected an existing file, got {given!r}")
         return Path(given).expanduser()
+    pooch = _pooch()
     store = pooch.create(pooch.os_cache("earlytime"), "", env="EARLYTIME_CACHE", retry_if_failed=2)
     store.registry[_CACHED_NAME], store.urls[_CACHED_NAME] = known_hash, url
     cached = store.abspath / _CACHED_NAME
@@ -206,14 +206,22 @@ def _cifar10_is_here() -> bool:
 @functools.lru_cache(maxsize=1)
 def _checksum(path: Path, algorithm: str, size: int, modified: int) -> str:
     """Hash a file once: size and time of change are only there to notice a changed file."""
-    return f"{algorithm}:{pooch.file_hash(path, alg=algorithm)}"
+    return f"{algorithm}:{_pooch().file_hash(path, alg=algorithm)}"
 
 
-def _fetch(store: pooch.Pooch, url: str) -> Path:
+def _pooch():
+    """pooch, imported late, and without tqdm's advice to install notebook widgets."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pooch
+    return pooch
+
+
+def _fetch(store, url: str) -> Path:
     # pooch's own HTTP library, imported late because it is slow and only a download needs it
     from requests.exceptions import ChunkedEncodingError, RequestException
 
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=60)
+    downloader = _pooch().HTTPDownloader(progressbar=True, timeout=60)
     try:
         return Path(store.fetch(_CACHED_NAME, downloader=downloader))
     except (ValueError, ChunkedEncodingError) as error:  # another checksum, or a body cut short

@@ -87,7 +87,7 @@ def mark_early_phase(axes: Axes, end: float) -> None:
     """A vertical line where the early phase ends."""
     axes.axvline(end, color="0.4", ls="--", lw=1)
     axes.annotate(
-        "early phase ends ", (end, 0.02), xycoords=("data", "axes fraction"), ha="right", va="bottom",
+        "early phase ends ", (end, 0.99), xycoords=("data", "axes fraction"), ha="right", va="top",
         rotation=90, fontsize="x-small", color="0.4",
     )
 
