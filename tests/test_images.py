@@ -331,7 +331,7 @@ def test_order_of_sources(server, cache, tmp_path, monkeypatch, good_path):
     assert cifar10_archive(**options) == cache / CACHED_NAME
     assert server.num_requests == 1
     monkeypatch.delenv("EARLYTIME_CACHE")
-    monkeypatch.setattr(images.pooch, "os_cache", lambda project: tmp_path / "user" / project)
+    monkeypatch.setattr(images._pooch(), "os_cache", lambda project: tmp_path / "user" / project)
     assert cifar10_archive(**options) == tmp_path / "user" / "earlytime" / CACHED_NAME
 
 
@@ -375,9 +375,9 @@ def test_auto(cache, server, monkeypatch, good_path):
 def test_hashes_an_unchanged_file_once(cache, monkeypatch):
     cache.mkdir()
     (cache / CACHED_NAME).write_bytes(GOOD)
-    calls, file_hash = [], images.pooch.file_hash
+    calls, file_hash = [], images._pooch().file_hash
     monkeypatch.setattr(
-        images.pooch, "file_hash", lambda path, alg: calls.append(path) or file_hash(path, alg)
+        images._pooch(), "file_hash", lambda path, alg: calls.append(path) or file_hash(path, alg)
     )
     for _ in range(3):
         cifar10_archive(known_hash=GOOD_HASH)
