@@ -79,6 +79,8 @@ def _check_value(name: str, value) -> None:
 def use_precision(precision: str) -> None:
     """Make JAX compute in "float32" or "float64"; call it before any array exists.
 
+    Products of float32 matrices are then float32, too, where a GPU would round them to fewer bits.
+
     Raises:
         ValueError: unknown precision.
         RuntimeError: arrays of the other precision exist already.
@@ -89,3 +91,4 @@ def use_precision(precision: str) -> None:
     if jax.config.jax_enable_x64 != wanted and jax.live_arrays():
         raise RuntimeError("use_precision: arrays exist already; call it first, in a fresh process")
     jax.config.update("jax_enable_x64", wanted)
+    jax.config.update("jax_default_matmul_precision", "float32")

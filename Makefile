@@ -1,0 +1,82 @@
+# make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
+# make test                                the fast tests; make test-all: the slow ones too
+# make setup [PYTHON=python3.12]           the environment alone
+# make lock                                compile requirements.in to requirements.txt
+# make clean                               remove the environment and everything built
+
+PROFILE ?= standard
+PYTHON ?= python3
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: book test test-all setup setup-gpu lock clean
+
+PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
+ifeq ($(filter $(PROFILE),$(PROFILES)),)
+$(error unknown PROFILE "$(PROFILE)": expected one of $(PROFILES))
+endif
+
+# Only the environment made here may decide which code, kernels and settings are used.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTEST_ADDOPTS SNAKEMAKE_PROFILE
+unexport PIP_USER PIP_TARGET PIP_PREFIX MATPLOTLIBRC MPLBACKEND JAX_ENABLE_X64
+unexport JUPYTER_PATH JUPYTER_CONFIG_PATH
+export PYTHONNOUSERSITE := 1
+export JUPYTER_PREFER_ENV_PATH := 1
+export JUPYTER_CONFIG_DIR := $(CURDIR)/.venv/jupyter-config
+export JUPYTER_DATA_DIR := $(CURDIR)/.venv/jupyter-data
+export IPYTHONDIR := $(CURDIR)/.venv/ipython
+export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
+
+VENV_PYTHON := .venv/bin/python
+READY := .venv/ready
+# An environment that was copied or moved still runs the code of its old place.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+book: setup $(if $(filter gpu,$(PROFILE)),setup-gpu)
+	$(VENV_PYTHON) -m snakemake --config profile=$(PROFILE)
+	@echo "The book: file://$(CURDIR)/_build/$(PROFILE)/html/index.html"
+
+test: setup
+	$(VENV_PYTHON) -m pytest --doctest-modules src tests -m "not slow"
+
+test-all: setup
+	$(VENV_PYTHON) -m pytest --doctest-modules src tests
+
+setup: $(READY)
+
+# The stamp is written last, so an interrupted installation is repeated.
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: try make setup PYTHON=python3.12" >&2; exit 1; }
+	@moved=$$(test "$$(cat $@ 2>/dev/null || pwd)" = "$$(pwd)" || echo --clear); \
+	rm -f $@; $(PYTHON) -m venv $$moved .venv
+	@echo "Installing the packages of requirements.txt, which takes a minute or two"
+	$(VENV_PYTHON) -m pip install --quiet --no-deps -r requirements.txt
+	$(VENV_PYTHON) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@pwd > $@
+	@echo "The environment: .venv, $$($(VENV_PYTHON) --version)"
+
+setup-gpu: .venv/ready-gpu
+
+.venv/ready-gpu: requirements-gpu.txt $(READY)
+	rm -f $@
+	$(VENV_PYTHON) -m pip install --quiet --no-deps -r requirements-gpu.txt
+	touch $@
+
+# requirements-gpu.txt holds only what CUDA adds to requirements.txt.
+UV_COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+  --no-emit-index-url --no-annotate --no-header
+lock:
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	$(PYTHON) -m venv "$$tmp/venv"; "$$tmp/venv/bin/python" -m pip install --quiet uv; \
+	export PATH="$$tmp/venv/bin:$$PATH"; \
+	$(UV_COMPILE) requirements.in --output-file requirements.txt >/dev/null; \
+	echo "jax[cuda12]" > "$$tmp/gpu.in"; \
+	$(UV_COMPILE) "$$tmp/gpu.in" --constraint requirements.txt > "$$tmp/gpu.txt"; \
+	{ grep '^#' requirements-gpu.txt; grep -vxFf requirements.txt "$$tmp/gpu.txt"; } > "$$tmp/new"; \
+	cp "$$tmp/new" requirements-gpu.txt
+
+clean:
+	rm -rf .venv _build .snakemake

@@ -1,0 +1,198 @@
+"""A small book, built as the real one is and opened in a real browser."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlparse
+
+import nbformat
+import pytest
+import yaml
+from earlytime import claims
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NOTEBOOK = "hu2020/concentration"
+CLAIMS = [claim for claim in claims.load_claims().values() if claim.notebook == NOTEBOOK]
+TOC = """
+format: jb-book
+root: book/index
+chapters:
+  - file: notebooks/hu2020/concentration
+  - file: book/claims
+  - file: book/status
+"""
+INDEX = r"""
+# A small book
+
+Inline $x^2$, after {cite:t}`someone`, and measured {measured}`CLAIM:erf`.
+
+$$
+\int_0^1 x \, dx = \tfrac12
+$$
+
+```{prf:theorem} A theorem
+:label: a-theorem
+
+It holds, {prf:ref}`a-theorem`.
+```
+
+```{notebook-figure} NOTEBOOK a-figure
+:alt: A dot.
+
+A caption.
+```
+
+```{bibliography}
+```
+"""
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+BIBLIOGRAPHY = "@article{someone, title={A paper}, author={Some, One}, year={2020}, journal={A journal}}"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    """The folders that a finished run of the notebooks would leave."""
+    folder = tmp_path_factory.mktemp("small")
+    book, notebook = folder / "stage/book", folder / f"stage/notebooks/{NOTEBOOK}.ipynb"
+    shutil.copytree(ROOT / "book/static", book / "static")
+    for page in ("claims.md", "status.md"):
+        shutil.copy(ROOT / "book" / page, book)
+    (book / "index.md").write_text(INDEX.replace("CLAIM", CLAIMS[0].id).replace("NOTEBOOK", NOTEBOOK))
+    (book / "references.bib").write_text(BIBLIOGRAPHY)
+    (folder / "_toc.yml").write_text(TOC)
+
+    shown = new_output("display_data", {"text/markdown": "Shown $y^3$.\n\n| a |\n|---|\n| b |\n"})
+    dot = new_output("display_data", {"image/png": DOT})
+    cells = [
+        new_markdown_cell("# Concentration"),
+        new_code_cell("hidden = 1", metadata={"tags": ["hide-cell"]}),
+        new_code_cell("shown", outputs=[shown]),
+        new_code_cell("dot", metadata={"tags": ["a-figure"]}, outputs=[dot]),
+    ]
+    notebook.parent.mkdir(parents=True)
+    nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), notebook)
+
+    record = {"cases": {"erf": [-0.5, -0.51, -0.52]}, "sizes": {"dim": 8}, "reason": ""}
+    run = {"profile": "standard", "seconds": 1.0, "finished": "2026-01-02T03:04:05+00:00"}
+    results = folder / f"results/{NOTEBOOK}.json"
+    results.parent.mkdir(parents=True)
+    results.write_text(json.dumps({"claims": {claim.id: record for claim in CLAIMS}}))
+    results.with_suffix(".run.json").write_text(json.dumps(run | {"device": "cpu", "versions": {}}))
+    return folder
+
+
+def build(folder):
+    """As the Snakefile does it."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", folder / "stage"]
+    files = ["--config", ROOT / "_config.yml", "--toc", folder / "_toc.yml", "--path-output", folder / "out"]
+    options = ["--all", "-W", "--keep-going", "-n"]
+    environment = os.environ | {"EARLYTIME_RESULTS": str(folder / "results")}
+    result = subprocess.run([*command, *files, *options], capture_output=True, text=True, env=environment, cwd=ROOT)
+    return result.returncode, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def html(stage):
+    code, printed = build(stage)
+    assert code == 0, printed
+    return stage / "out/_build/html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def visit(browser, html, request):
+    """Opens a page, and afterwards checks that it asked no other site and reported no error."""
+    context = browser.new_context(color_scheme=request.param)
+    page = context.new_page()
+    page.set_default_timeout(60_000)  # a busy machine
+    troubles = []
+    page.on("request", lambda r: urlparse(r.url).scheme in ("file", "data", "blob") or troubles.append(r.url))
+    page.on("requestfailed", lambda r: troubles.append(f"failed: {r.url}"))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
+
+    def open_page(name):
+        page.goto((html / f"{name}.html").as_uri())
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield open_page
+    context.close()
+    assert troubles == []
+
+
+def test_math_theorem_citation_figure_and_measured_number(visit):
+    page = visit("book/index")
+    page.wait_for_selector("mjx-container svg")
+    assert page.locator("mjx-container svg").count() == 2
+    assert "Theorem 1 (A theorem)" in page.inner_text("div.proof")
+    assert "Some [2020]" in page.inner_text("article")
+    assert page.get_by_alt_text("A dot.").evaluate("image => image.complete && image.naturalWidth") == 1
+    page.get_by_role("link", name="−0.510 [−0.535, −0.485]").click()
+    page.wait_for_url(f"**/book/claims.html#claim-{CLAIMS[0].id}")
+
+
+def test_notebook_page(visit):
+    page = visit(f"notebooks/{NOTEBOOK}")
+    assert not page.get_by_text("hidden = 1").is_visible()
+    page.wait_for_selector("div.cell_output mjx-container svg")
+    assert page.locator("div.cell_output table").count() == 1
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    colab = repository.replace("https://github.com", "https://colab.research.google.com/github")
+    assert page.locator(f"a[href='{colab}/blob/main/notebooks/{NOTEBOOK}.ipynb']").count() == 1
+
+
+def test_claims_page(visit):
+    page = visit("book/claims")
+    page.wait_for_selector("mjx-container svg")
+    claim = page.locator(f"section:has(> #claim-{CLAIMS[0].id})")
+    claim.locator("summary").click()
+    assert claim.get_by_text("−0.520", exact=True).is_visible()
+    badges = page.locator("#verdicts th .verdict")
+    assert badges.all_inner_texts() == ["✓ reproduced", "✗ not reproduced", "≈ inconclusive", "○ not run"]
+    boxes = [badge.bounding_box()["height"] for badge in badges.all()]
+    assert max(boxes) == min(boxes)
+
+
+def test_status_page(visit):
+    assert "Concentration" in visit("book/status").inner_text("table")
+
+
+
+def test_missing_numbers_fail_the_build(stage, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(stage, folder, ignore=shutil.ignore_patterns("out"))
+    with open(folder / "stage/book/index.md", "a") as page:
+        page.write("\n{measured}`no-such-claim` {measured}`CLAIM:no-such-case`\n".replace("CLAIM", CLAIMS[0].id))
+    (folder / f"results/{NOTEBOOK}.json").write_text(
+        json.dumps({"claims": {CLAIMS[0].id: {"cases": {"erf": [1.0, 2.0]}, "sizes": {"dim": 8}, "reason": ""}}})
+    )
+    code, printed = build(folder)
+    assert code != 0
+    assert "no claim 'no-such-claim'" in printed
+    assert "got 'no-such-case'" in printed
+    assert f"the notebook of the claim '{CLAIMS[1].id}' ran and recorded nothing for it" in printed

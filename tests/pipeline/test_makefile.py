@@ -1,0 +1,60 @@
+"""The commands that a reader types, as far as they can be tried without installing anything."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(*arguments):
+    # The tests themselves may run under `make test PYTHON=...`, which hands its settings on.
+    inherited = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PROFILE", "PYTHON"}
+    environment = {name: value for name, value in os.environ.items() if name not in inherited}
+    return subprocess.run(["make", *arguments], capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("target", ["book", "test", "test-all", "setup", "lock", "clean"])
+def test_targets_exist(checkout, target):
+    for name in ("requirements.txt", "requirements-gpu.txt", "pyproject.toml"):
+        (checkout / name).touch()
+    result = make("-n", target)
+    assert result.returncode == 0 and result.stdout, result.stderr
+
+
+def test_unknown_profile_is_refused_before_anything(checkout):
+    result = make("book", "PROFILE=huge")
+    assert result.returncode != 0 and not result.stdout
+    assert 'unknown PROFILE "huge": expected one of gpu smoke standard' in result.stderr
+
+
+def test_old_python_is_refused_before_anything(checkout):
+    for name in ("requirements.txt", "pyproject.toml"):
+        (checkout / name).touch()
+    old = checkout / "python3.9"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    result = make("setup", f"PYTHON={old}")
+    assert result.returncode != 0 and "Python 3.11 or newer is needed" in result.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_an_environment_of_another_place_is_made_anew(checkout):
+    for name in ("requirements.txt", "pyproject.toml"):
+        (checkout / name).touch()
+    stamp = checkout / ".venv/ready"
+    stamp.parent.mkdir()
+    stamp.write_text(f"{checkout}\n")
+    assert "Nothing to be done" in make("-n", "setup").stdout
+    stamp.write_text("/somewhere/else\n")
+    assert "pip install" in make("-n", "setup").stdout
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-gpu.txt"])
+def test_pins_name_packages_only(name):
+    lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", line) for line in lines)
+    assert not any(line.startswith(("tensorflow", "tf2jax")) for line in lines)
