@@ -18,7 +18,7 @@ import nbformat
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.execute import execute_notebook
 
-SECONDS_BETWEEN_LINES = 10
+SECONDS_BETWEEN_LINES = 10  # and a minute while it is still the same cell
 DEVICE = "import jax; print(jax.devices()[0].device_kind)"
 
 
@@ -65,13 +65,13 @@ class Progress:
         print(f"{self.label} {text} (elapsed {time.monotonic() - self.start:.0f} s)", flush=True)
 
     def _watch(self) -> None:
-        printed = self.start
+        printed, at = self.start, self.cell
         while not self.done.wait(1):
             if os.getppid() != self.parent:
                 os._exit(1)  # an orphan must not publish later; its kernel ends itself the same way
-            if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
-                printed = time.monotonic()
-                self.line(self.cell)
+            if time.monotonic() - printed >= SECONDS_BETWEEN_LINES * (6 if at == self.cell else 1):
+                printed, at = time.monotonic(), self.cell
+                self.line(at)
 
     def __enter__(self) -> "Progress":
         threading.Thread(target=self._watch, daemon=True).start()
