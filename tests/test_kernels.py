@@ -8,7 +8,6 @@ import earlytime as et
 N, D, M = 17, 5, 8
 X = np.asarray(et.sample_inputs(jax.random.key(0), N, D))
 X2 = np.asarray(et.sample_inputs(jax.random.key(1), 7, D))
-KEY = jax.random.key(3)
 # A start whose readout is not ±1, so that v² matters.
 PARAMS = et.two_layer(D, M, "softplus").init(jax.random.key(2))._replace(v=jnp.linspace(-2.0, 1.0, M))
 
@@ -101,50 +100,6 @@ def test_complement_and_schur_complement():
         np.testing.assert_allclose(made.matvec(u), np.zeros(N), atol=1e-12)
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("dense_rows", [4096, 1])
-def test_spectral_norm_is_the_dense_one(monkeypatch, sign, dense_rows):
-    monkeypatch.setattr(et.kernels, "_DENSE_ROWS", dense_rows)
-    x = et.sample_inputs(jax.random.key(5), 300, 40)
-    params = et.two_layer(40, 200, "erf").init(jax.random.key(6))
-    kernel = et.two_layer_kernel(params, x, "erf", trained="both")
-    features = et.early_time_features(et.gaussian_moments("erf"), trained="both", dim=40, trace_sigma_squared=40.0)
-    gap = sign * (kernel - et.linear_kernel(features, x))
-    norm = jax.jit(lambda op, key: et.spectral_norm(op, key=key))(gap, KEY)
-    exact = np.abs(np.linalg.eigvalsh(gap.dense())).max()
-    assert abs(norm.value - exact) < 1e-3 * exact
-    assert norm.residual < 0.1 * exact
-
-
-def test_the_residual_bounds_the_distance_to_an_eigenvalue():
-    x = et.sample_inputs(jax.random.key(5), 200, 100)
-    operator = et.linear_kernel(lambda x: x, x)
-    values = np.linalg.eigvalsh(operator.dense())
-    for num_matvecs in (2, 5, 20):
-        norm = et.spectral_norm(operator, key=KEY, num_matvecs=num_matvecs)
-        assert np.abs(values - norm.value).min() <= norm.residual + 1e-9
-        assert norm.value <= values[-1] + 1e-9
-
-
-@pytest.mark.parametrize("matrix", [np.zeros((6, 6)), np.eye(6), np.diag([0, 0, 0, 0, 0, -3.0]), np.eye(1) * 2])
-@pytest.mark.filterwarnings("error")
-def test_spectral_norms_of_exhausted_krylov_spaces(matrix):
-    root = jnp.asarray(matrix)
-    operator = et.Operator(
-        jax.tree_util.Partial(jnp.matmul, root), jax.tree_util.Partial(lambda a: a, root), root.shape, False
-    )
-    norm = et.spectral_norm(operator, key=KEY)
-    np.testing.assert_allclose(norm.value, np.abs(matrix).max(), atol=1e-9)
-    assert norm.residual < 1e-6
-
-
-def test_spectral_norm_over_seeds_and_in_float32():
-    x = et.sample_inputs(KEY, 50, 10)
-    run = lambda key: et.spectral_norm(et.linear_kernel(lambda x: x, x.astype(jnp.float32)), key=key).value
-    norms = et.over_seeds(run, 0, 3)
-    np.testing.assert_allclose(norms, np.linalg.norm(np.asarray(x), 2) ** 2, rtol=1e-3)
-
-
 @pytest.fixture(scope="module")
 def wide_network():
     """Inputs with a norm that varies, and the kernel of 10,000 independent neurons on them."""
@@ -193,8 +148,6 @@ def test_the_constants_of_the_features_are_those_of_real_networks(wide_network, 
         ("x", lambda: et.two_layer_kernel(PARAMS, X * np.nan, "erf", trained="both")),
         ("x2", lambda: et.tangent_kernel(lambda p, x: x @ p, jnp.ones(D), X, X2 * np.nan)),
         ("apply_fn", lambda: et.tangent_kernel(lambda p, x: x * p, jnp.ones(D), X)),
-        ("operator", lambda: et.spectral_norm(et.linear_kernel(lambda x: x, X, X2), key=KEY)),
-        ("num_matvecs", lambda: et.spectral_norm(et.linear_kernel(lambda x: x, X), key=KEY, num_matvecs=0)),
         ("other", lambda: et.linear_kernel(lambda x: x, X) - et.linear_kernel(lambda x: x, X2)),
         ("u", lambda: et.linear_kernel(lambda x: x, X).matvec(np.ones(3))),
         ("direction", lambda: et.complement(et.linear_kernel(lambda x: x, X), np.ones(3))),
@@ -203,18 +156,3 @@ def test_the_constants_of_the_features_are_those_of_real_networks(wide_network, 
 def test_bad_arguments_are_named(name, call):
     with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"^{name}: "):
         call()
-
-
-@pytest.mark.slow
-def test_twenty_thousand_samples_without_their_matrix():
-    """n = 20,000: the dense kernel would need 3.2 GB in float64; the process must stay far below."""
-    import resource
-
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    x = et.sample_inputs(KEY, 20_000, 50)
-    params = et.two_layer(50, 256, "erf").init(KEY)
-    kernel = et.tangent_kernel(et.two_layer(50, 256, "erf").apply, params, x)
-    features = et.early_time_features(et.gaussian_moments("erf"), trained="both", dim=50, trace_sigma_squared=50.0)
-    norm = et.spectral_norm(kernel - et.linear_kernel(features, x), key=KEY)
-    assert norm.residual < 0.05 * norm.value
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kB

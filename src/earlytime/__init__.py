@@ -10,12 +10,10 @@ from earlytime.gradient_descent import Trajectory, log_spaced_steps, require_fin
 from earlytime.images import ImageData, load_images
 from earlytime.inputs import Task, sample_inputs, sample_task, teacher_labels
 from earlytime.kernels import (
-    Norm,
     Operator,
     complement,
     linear_kernel,
     schur_complement,
-    spectral_norm,
     tangent_kernel,
     two_layer_kernel,
 )
@@ -29,6 +27,48 @@ from earlytime.linear_models import (
 )
 from earlytime.networks import Network, TwoLayerParams, two_layer
 from earlytime.parameters import check_parameters, use_precision
+from earlytime.spectral import Norm, spectral_norm
 from earlytime.statistics import PowerLaw, confidence_interval, fit_power_law, over_seeds
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [
+    "Comparison",
+    "EarlyTimeFeatures",
+    "GaussianMoments",
+    "ImageData",
+    "LinearModel",
+    "Network",
+    "Norm",
+    "Operator",
+    "PowerLaw",
+    "Task",
+    "Trajectory",
+    "TwoLayerParams",
+    "check_parameters",
+    "compare",
+    "complement",
+    "confidence_interval",
+    "early_time_features",
+    "estimate_trace_sigma_squared",
+    "fit_power_law",
+    "gaussian_moments",
+    "leaky_relu",
+    "linear_kernel",
+    "linear_model",
+    "load_images",
+    "log_spaced_steps",
+    "norm_feature",
+    "over_seeds",
+    "record_claim",
+    "record_not_run",
+    "require_finite",
+    "sample_inputs",
+    "sample_task",
+    "schur_complement",
+    "spectral_norm",
+    "tangent_kernel",
+    "teacher_labels",
+    "train",
+    "two_layer",
+    "two_layer_kernel",
+    "use_precision",
+]
