@@ -67,13 +67,13 @@ def plot_trajectories(
         Figure.
     """
     axes = plt.subplots()[1] if axes is None else axes
-    seen = {}
+    seen, others = {}, iter(_PALETTE[2:] * len(curves))
     for label, values in curves.items():
         kind = label.split()[0].lower().rstrip(":,")
-        colour = {"network": NETWORK, "linear": LINEAR}.get(kind)
-        dashes = ("-", "--", ":", "-.")[seen.get(kind, 0) % 4] if colour else "-"
+        ours = {"network": NETWORK, "linear": LINEAR}.get(kind)
+        dashes = ("-", "--", ":", "-.")[seen.get(kind, 0) % 4] if ours else "-"
         seen[kind] = seen.get(kind, 0) + 1
-        mean_and_band(axes, steps, values, label=label, ls=dashes, **({"color": colour} if colour else {}))
+        mean_and_band(axes, steps, values, label=label, ls=dashes, color=ours or next(others))
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     axes.set_xlim(left=0, right=max(steps))
     if early_phase is not None:
