@@ -72,11 +72,12 @@ def _two_layer(dim: int, width: int, phi: Callable) -> Network:
         return TwoLayerParams(w=jnp.concatenate([w, w]), v=jnp.concatenate([v, -v]))
 
     def apply(params: TwoLayerParams, x: Float[Array, "n dim"]) -> Float[Array, " n"]:
-        # The two halves by the same operations: at the start their sum is 0 to the last bit.
+        # At the start each neuron meets its opposite before anything is rounded (v is ±1), so that
+        # the output is 0 to the last bit, in whatever order the rest is added up.
         first, second = (
-            phi(x @ w.T / np.sqrt(dim)) @ v
+            phi(x @ w.T / np.sqrt(dim)) * v
             for w, v in zip(jnp.split(params.w, 2), jnp.split(params.v, 2))
         )
-        return (first + second) / np.sqrt(width)
+        return jnp.sum(first + second, axis=1) / np.sqrt(width)
 
     return Network(init, apply)
