@@ -9,9 +9,10 @@ KEY = jax.random.key(3)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("dense_rows", [4096, 1])
-def test_spectral_norm_is_the_dense_one(monkeypatch, sign, dense_rows):
+@pytest.mark.parametrize("dense_rows, exact_rows", [(4096, 512), (4096, 1), (1, 1)])
+def test_spectral_norm_is_the_dense_one(monkeypatch, sign, dense_rows, exact_rows):
     monkeypatch.setattr(et.spectral, "_DENSE_ROWS", dense_rows)
+    monkeypatch.setattr(et.spectral, "_EXACT_ROWS", exact_rows)
     x = et.sample_inputs(jax.random.key(5), 300, 40)
     params = et.two_layer(40, 200, "erf").init(jax.random.key(6))
     kernel = et.two_layer_kernel(params, x, "erf", trained="both")
@@ -23,7 +24,8 @@ def test_spectral_norm_is_the_dense_one(monkeypatch, sign, dense_rows):
     assert norm.residual < 0.1 * exact
 
 
-def test_the_residual_bounds_the_distance_to_an_eigenvalue():
+def test_the_residual_bounds_the_distance_to_an_eigenvalue(monkeypatch):
+    monkeypatch.setattr(et.spectral, "_EXACT_ROWS", 1)
     x = et.sample_inputs(jax.random.key(5), 200, 100)
     operator = et.linear_kernel(lambda x: x, x)
     values = np.linalg.eigvalsh(operator.dense())
@@ -45,7 +47,20 @@ def test_spectral_norms_of_exhausted_krylov_spaces(matrix):
     assert norm.residual < 1e-6
 
 
-def test_spectral_norm_over_seeds_and_in_float32():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_spectral_norms_of_low_rank_from_many_starts(monkeypatch, dtype, rank):
+    monkeypatch.setattr(et.spectral, "_EXACT_ROWS", 1)
+    psi = np.random.default_rng(0).normal(size=(200, rank)).astype(dtype)
+    operator = et.linear_kernel(lambda x: x, psi)
+    norm = jax.vmap(lambda key: et.spectral_norm(operator, key=key))(jax.random.split(KEY, 15))
+    exact = np.linalg.norm(psi, 2) ** 2
+    np.testing.assert_allclose(norm.value, exact, rtol=1e-3)
+    assert np.all(norm.residual >= 0)
+
+
+def test_spectral_norm_over_seeds_and_in_float32(monkeypatch):
+    monkeypatch.setattr(et.spectral, "_EXACT_ROWS", 1)
     x = et.sample_inputs(KEY, 50, 10)
     run = lambda key: et.spectral_norm(et.linear_kernel(lambda x: x, x.astype(jnp.float32)), key=key).value
     norms = et.over_seeds(run, 0, 3)

@@ -216,10 +216,13 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
             # Each block divides by its own number of neurons; the whole divides by all of them.
             share = weights.shape[0] / width
             slopes, values = slopes * weights, values * weights
-            return share * (slopes @ slopes.T), share * (values @ values.T)
+            return (
+                share * (slopes @ slopes.T) if first else 0.0,
+                share * (values @ values.T) if second else 0.0,
+            )
 
         slopes, values = sum_blocks(neurons, params, _NEURON_BLOCK)
-        return first * (x @ x.T) * slopes + second * values
+        return (x @ x.T) * slopes + values
 
     return product, matrix
 

@@ -5,14 +5,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from matfree import decomp
 
 from earlytime._validation import check_integer
 from earlytime.kernels import Operator
 
-# Up to this many rows a dense matrix is small, and cheaper than Lanczos on products with it unformed.
+# Up to this many rows a cheap matrix is formed once, instead of some tens of products without it; up
+# to the smaller number, all its eigenvalues cost less than compiling Lanczos.
 _DENSE_ROWS = 4096
+_EXACT_ROWS = 512
 
 
 class Norm(NamedTuple):
@@ -25,8 +28,8 @@ class Norm(NamedTuple):
 def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 40) -> Norm:
     r"""The largest absolute eigenvalue of a symmetric operator, by Lanczos.
 
-    Works under jit and vmap. Where the matrix is small and cheap it is formed once; this is the
-    one place that chooses.
+    Works under jit and vmap. Where the matrix is small and cheap it is formed once, and where it is
+    very small its eigenvalues are computed and the residual is 0; this is the one place that chooses.
 
     Args:
         operator: symmetric, with `.shape` and `.matvec`.
@@ -49,6 +52,9 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
     if rows != columns:
         raise ValueError(f"operator: expected a square one, got shape {operator.shape}")
     check_integer("num_matvecs", num_matvecs, at_least=1)
+    if operator.cheap_dense and rows <= _EXACT_ROWS:
+        top = jnp.max(jnp.abs(jnp.linalg.eigvalsh(operator.dense())))
+        return Norm(top, jnp.zeros_like(top))
     if operator.cheap_dense and rows <= _DENSE_ROWS:
         product = functools.partial(jnp.matmul, operator.dense())
     else:
@@ -59,9 +65,10 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
     _, (diagonal, off_diagonal), remainder, _ = lanczos(product, start)
     # links[j] joins vector j to the next one; the last leaves the Krylov space. At a link lost in
     # rounding the space is exhausted: what follows is noise and has no part in the answer.
-    links = jnp.nan_to_num(jnp.append(off_diagonal, jnp.linalg.norm(remainder)))
-    scale = jnp.nanmax(jnp.abs(jnp.append(diagonal, off_diagonal)))
-    joined = jnp.cumprod(links > jnp.sqrt(jnp.finfo(dtype).eps) * scale).astype(bool)
+    links = jnp.nan_to_num(jnp.abs(jnp.append(off_diagonal, jnp.linalg.norm(remainder))))
+    scale = jax.lax.cummax(jnp.maximum(jnp.nan_to_num(jnp.abs(diagonal)), links))
+    rounding = 10 * np.sqrt(rows) * jnp.finfo(dtype).eps
+    joined = jnp.cumprod(links > rounding * scale).astype(bool)
     inside = jnp.append(True, joined[:-1])
     off_diagonal = jnp.where(joined, links, 0)[:-1]
     small = jnp.diag(jnp.where(inside, diagonal, 0)) + jnp.diag(off_diagonal, 1) + jnp.diag(off_diagonal, -1)
