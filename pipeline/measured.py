@@ -107,7 +107,7 @@ def claim_text(finding: claims.Finding, judged: bool) -> str:
         link = f"{{ref}}`{better.number} <claim-{better.id}>`"
         parts.append(f"**This criterion was wrongly chosen; {link} replaces it.** {claim.superseded['why']}")
     if finding.reason:
-        parts.append(f"**Not run:** {finding.reason}")
+        parts.append(f"**Why {finding.verdict}:** {finding.reason}")
     if cases:
         names = {name: name or "all" for name in cases}
         rows = [

@@ -44,6 +44,13 @@ def test_the_worst_case_decides():
     assert judge({"a": good, "b": between, "c": bad}).verdict == "not reproduced"
 
 
+def test_a_caveat_keeps_a_claim_from_being_reproduced():
+    claim = CLAIM._replace(caveat="anything meets it")
+    assert judge({"a": 0.5 + NARROW}, claim).verdict == "inconclusive"
+    assert judge({"a": 0.5 + NARROW}, claim).reason == "anything meets it"
+    assert judge({"a": 1.5 + NARROW}, claim).verdict == "not reproduced"
+
+
 def test_no_verdict_below_the_sizes_or_the_seeds():
     few = judge({"a": (0.5 + NARROW)[:4], "b": 0.5 + NARROW})
     assert few.verdict == "not run" and few.reason == "num_seeds = 4, a verdict needs 5"

@@ -34,6 +34,8 @@ class Claim(NamedTuple):
         requires: the least sizes that a verdict needs, {"num_seeds": 5, ...}.
         superseded: for a criterion that was wrongly chosen, {"by": the claim with the better one,
             "why": what was wrong}; both stay on the page.
+        caveat: why meeting the criterion would prove nothing at these sizes; then the verdict is at
+            best inconclusive.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Claim(NamedTuple):
     criterion: Mapping[str, float]
     requires: Mapping[str, int]
     superseded: Mapping[str, Any] | None = None
+    caveat: str = ""
 
 
 class Case(NamedTuple):
@@ -102,7 +105,8 @@ def judge(claim: Claim, record: Mapping[str, Any]) -> Finding:
 
     A case is reproduced if its whole 95 % interval meets the criterion, not reproduced if the
     whole interval misses it, inconclusive between. A claim is reproduced if all its cases are,
-    not reproduced if one of them is not, and not run below the sizes that it requires.
+    not reproduced if one of them is not, and not run below the sizes that it requires. A claim with
+    a caveat is inconclusive where it would be reproduced.
 
     Args:
         claim: from `load_claims()`.
@@ -123,9 +127,11 @@ def judge(claim: Claim, record: Mapping[str, Any]) -> Finding:
             return Finding(claim, "not run", reason, cases, record["sizes"])
     verdicts = {case.verdict for case in cases.values()}
     if verdicts == {"reproduced"}:
-        verdict = "reproduced"
+        verdict = "inconclusive" if claim.caveat else "reproduced"
     else:
         verdict = "not reproduced" if "not reproduced" in verdicts else "inconclusive"
+    if claim.caveat:
+        return Finding(claim, verdict, claim.caveat, cases, record["sizes"])
     return Finding(claim, verdict, "", cases, record["sizes"])
 
 

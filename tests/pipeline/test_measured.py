@@ -67,7 +67,7 @@ def test_a_claim_shows_its_verdicts_and_every_value(results):
 def test_counts_and_a_claim_that_did_not_run(results):
     text = claims_text(results(RECORD), Path())
     assert "| Hu et al. 2020 | 0 | 1 | 0 | 1 |" in text
-    assert "**Not run:** its notebook did not run" in text
+    assert "**Why not run:** its notebook did not run" in text
 
 
 def test_smoke_gives_no_verdicts(results):
