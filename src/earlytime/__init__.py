@@ -4,8 +4,17 @@ The companion of Hu et al. 2020, Lee et al. 2019 and Liu et al. 2020; see the bo
 """
 
 from earlytime.activations import GaussianMoments, gaussian_moments, leaky_relu
+from earlytime.affine_kernels import (
+    AffineFeatures,
+    AffineKernel,
+    Kernels,
+    affine_features,
+    affine_kernel,
+    deep_kernel,
+)
 from earlytime.claims import record_claim, record_not_run
 from earlytime.comparison import Comparison, compare
+from earlytime.deep_networks import Layer, convolutional, fully_connected, residual
 from earlytime.gradient_descent import Trajectory, log_spaced_steps, require_finite, train
 from earlytime.images import ImageData, load_images
 from earlytime.inputs import Task, sample_inputs, sample_task, teacher_labels
@@ -25,16 +34,20 @@ from earlytime.linear_models import (
     linear_model,
     norm_feature,
 )
-from earlytime.networks import Network, TwoLayerParams, two_layer
+from earlytime.networks import Network, TwoLayerParams, symmetric, two_layer
 from earlytime.parameters import check_parameters, use_precision
 from earlytime.spectral import Norm, spectral_norm
 from earlytime.statistics import PowerLaw, confidence_interval, fit_power_law, over_seeds
 
 __all__ = [
+    "AffineFeatures",
+    "AffineKernel",
     "Comparison",
     "EarlyTimeFeatures",
     "GaussianMoments",
     "ImageData",
+    "Kernels",
+    "Layer",
     "LinearModel",
     "Network",
     "Norm",
@@ -43,13 +56,18 @@ __all__ = [
     "Task",
     "Trajectory",
     "TwoLayerParams",
+    "affine_features",
+    "affine_kernel",
     "check_parameters",
     "compare",
     "complement",
     "confidence_interval",
+    "convolutional",
+    "deep_kernel",
     "early_time_features",
     "estimate_trace_sigma_squared",
     "fit_power_law",
+    "fully_connected",
     "gaussian_moments",
     "leaky_relu",
     "linear_kernel",
@@ -61,10 +79,12 @@ __all__ = [
     "record_claim",
     "record_not_run",
     "require_finite",
+    "residual",
     "sample_inputs",
     "sample_task",
     "schur_complement",
     "spectral_norm",
+    "symmetric",
     "tangent_kernel",
     "teacher_labels",
     "train",

@@ -114,13 +114,8 @@ def gaussian_moments(
     kinks = np.asarray(kinks, dtype=np.float64).reshape(-1)
     if not np.all(np.isfinite(kinks)):
         raise ValueError(f"kinks: expected finite numbers, got {kinks}")
-    edges = np.unique(np.concatenate([np.arange(-_LIMIT, _LIMIT + 1), kinks]))
-    edges = edges[(edges >= -_LIMIT) & (edges <= _LIMIT)]
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    half = np.diff(edges)[:, None] / 2
-    g = (edges[:-1, None] + half + half * nodes).reshape(-1)
-    density = (half * weights).reshape(-1) * np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi)
-    with jax.ensure_compile_time_eval(), _float64():
+    g, density = gaussian_quadrature(kinks)
+    with jax.ensure_compile_time_eval(), float64():
         values = np.asarray(phi(jnp.asarray(g, dtype=jnp.float64)), dtype=np.float64)
     if values.shape != g.shape or not np.all(np.isfinite(values)):
         raise ValueError("activation: expected a function that acts entry by entry, finite on [-13, 13]")
@@ -133,7 +128,17 @@ def gaussian_moments(
     )
 
 
-def _float64():
+def gaussian_quadrature(kinks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes g: (N,) and weights: (N,) with Σ weights · f(g) = E[f(g)], for f smooth between the kinks."""
+    edges = np.unique(np.concatenate([np.arange(-_LIMIT, _LIMIT + 1), kinks]))
+    edges = edges[(edges >= -_LIMIT) & (edges <= _LIMIT)]
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    half = np.diff(edges)[:, None] / 2
+    g = (edges[:-1, None] + half + half * nodes).reshape(-1)
+    return g, (half * weights).reshape(-1) * np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def float64():
     """JAX's context for float64; its place moved between releases."""
     try:
         return jax.enable_x64(True)

@@ -1,6 +1,7 @@
-r"""Networks as pairs of pure functions, in NTK parameterization."""
+r"""Networks as pairs of pure functions, in NTK parameterization: the two-layer one, and the symmetric start of any."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -79,5 +80,42 @@ def _two_layer(dim: int, width: int, phi: Callable) -> Network:
             for w, v in zip(jnp.split(params.w, 2), jnp.split(params.v, 2))
         )
         return jnp.sum(first + second, axis=1) / np.sqrt(width)
+
+    return Network(init, apply)
+
+
+def symmetric(network: Network) -> Network:
+    r"""Two copies of a network that start equal and are subtracted, so that the output starts at exactly 0.
+
+    $$f(x; \theta^+, \theta^-) = \frac{1}{\sqrt 2}\big(g(x; \theta^+) - g(x; \theta^-)\big), \qquad \theta^+ = \theta^-$$
+
+    The tangent kernel at the start is that of one copy. `two_layer` has this built in.
+
+    Source: Hu et al. 2020, section 3, for two layers; Chizat et al. 2019 for any model.
+
+    Args:
+        network: any (init, apply).
+
+    Returns:
+        Network, whose parameters are those of `network` with a first axis of 2.
+
+    Example:
+        >>> from earlytime import fully_connected
+        >>> network = symmetric(fully_connected(3, 8, "tanh", depth=2))
+        >>> print(network.apply(network.init(jax.random.key(0)), jnp.ones((2, 3))))
+        [0. 0.]
+    """
+    return _symmetric(network)
+
+
+@functools.cache
+def _symmetric(network: Network) -> Network:
+    def init(key: PRNGKeyArray):
+        return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), network.init(key))
+
+    def apply(params, x):
+        # One after the other in a loop: the same program, so that equal copies give equal bits.
+        outputs = jax.lax.map(lambda copy: network.apply(copy, x), params)
+        return (outputs[0] - outputs[1]) / math.sqrt(2)
 
     return Network(init, apply)

@@ -1,0 +1,288 @@
+r"""What deep networks learn early: their infinite-width kernel for nearly orthogonal inputs.
+
+The kernel of a fully connected network depends on two inputs through their lengths and their cosine
+alone. Between inputs that are nearly orthogonal it is affine in $\langle x, x'\rangle/d$.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from earlytime._validation import check_finite, check_integer, is_concrete
+from earlytime.activations import Activation, float64, gaussian_quadrature, resolve_activation
+
+# Terms of the Hermite series; what is left out falls as cosine^128.
+_ORDER = 128
+
+
+class Kernels(NamedTuple):
+    """The two kernels of an infinitely wide network.
+
+    Attributes:
+        nngp: the covariance of the outputs over random weights.
+        ntk: the tangent kernel.
+    """
+
+    nngp: Float[Array, "..."]
+    ntk: Float[Array, "..."]
+
+
+@functools.cache
+def _hermite(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes g: (N,), and the rows density · h_k(g): (order, N) of the orthonormal Hermite polynomials."""
+    g, density = gaussian_quadrature((0.0,))
+    rows = [np.ones_like(g), g]
+    for k in range(1, order - 1):
+        rows.append((g * rows[k] - np.sqrt(k) * rows[k - 1]) / np.sqrt(k + 1))
+    return g, density * np.stack(rows)
+
+
+def deep_kernel(
+    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+) -> Callable[..., Kernels]:
+    r"""The kernels of an infinitely wide fully connected network, as functions of lengths and cosine.
+
+    With s² = K^l(x, x) and $a_k(s) = E[\varphi(sg) h_k(g)]$, h_k the orthonormal Hermite polynomials, a
+    hidden layer maps
+
+    $$E[\varphi(u)\varphi(v)] = \sum_k a_k(s)\, a_k(s')\, c^k, \qquad c = K^l(x, x')/(ss'),$$
+
+    and $E[\varphi'(u)\varphi'(v)]$ is its derivative in K^l(x, x'). Then
+    $K^{l+1} = \sigma_w^2 E[\varphi\varphi] + \sigma_b^2$ and
+    $\Theta^{l+1} = K^{l+1} + \sigma_w^2 E[\varphi'\varphi']\, \Theta^l$.
+
+    Source: Lee et al. 2019, appendix E; Hu et al. 2020, section 4.
+
+    Args:
+        activation: a name or a function, smooth everywhere but at 0.
+        depth: hidden layers.
+        weight_std, bias_std: σ_w, σ_b of `fully_connected`.
+
+    Returns:
+        A function (length, length2, cosine) -> Kernels of two inputs of norms length·√d and
+        length2·√d. JAX can differentiate it; arguments broadcast. For activations with a kink the series
+        is short of digits where a cosine of some layer is above about 0.95.
+
+    Raises:
+        ValueError: unknown activation, a depth below 1.
+
+    Example:
+        >>> kernel = deep_kernel("erf", depth=1)
+        >>> print(f"{kernel(1.0, 1.0, 0.5).ntk:.4f}")
+        0.4388
+    """
+    phi = resolve_activation(activation)
+    check_integer("depth", depth, at_least=1)
+    check_finite("weight_std", weight_std)
+    check_finite("bias_std", bias_std)
+    g, rows = _hermite(_ORDER)
+
+    def one_pair(length, length2, cosine):
+        nodes, table = jnp.asarray(g, cosine.dtype), jnp.asarray(rows, cosine.dtype)
+
+        def hidden_layer(carry, _):
+            nngp, ntk, variance, variance2 = carry
+            s, s2 = jnp.sqrt(variance), jnp.sqrt(variance2)
+            values, values2 = phi(s * nodes), phi(s2 * nodes)
+            series = ((table @ values) * (table @ values2))[::-1]
+            cosine = nngp / (s * s2)
+            slope = jnp.polyval(jnp.polyder(series), cosine, unroll=1) / (s * s2)
+            nngp = weight_std**2 * jnp.polyval(series, cosine, unroll=1) + bias_std**2
+            ntk = nngp + weight_std**2 * slope * ntk
+            variance, variance2 = (weight_std**2 * table[0] @ v**2 + bias_std**2 for v in (values, values2))
+            return (nngp, ntk, variance, variance2), None
+
+        at_first = lambda product: weight_std**2 * product + bias_std**2
+        nngp = at_first(cosine * length * length2)
+        start = nngp, nngp, at_first(length**2), at_first(length2**2)
+        (nngp, ntk, _, _), _ = jax.lax.scan(hidden_layer, start, length=depth)
+        return nngp, ntk
+
+    vectorized = jax.jit(jnp.vectorize(one_pair, signature="(),(),()->(),()"))
+
+    def kernel(length, length2, cosine) -> Kernels:
+        dtype = jnp.result_type(float)
+        return Kernels(*vectorized(*(jnp.asarray(v, dtype) for v in (length, length2, cosine))))
+
+    return kernel
+
+
+class AffineKernel(NamedTuple):
+    r"""The tangent kernel κ(r, r', ρ) of a deep network near orthogonal inputs of norm √d, in float64.
+
+    Attributes:
+        slope: ∂κ/∂ρ at (1, 1, 0).
+        curvature: ∂²κ/∂ρ² at (1, 1, 0).
+        norms: (3, 3) the expansion of κ(r, r', 0) in both lengths,
+            $\sum_{ij} \mathrm{norms}_{ij} (r-1)^i (r'-1)^j$; norms[0, 0] is κ(1, 1, 0).
+    """
+
+    slope: float
+    curvature: float
+    norms: Float[np.ndarray, "3 3"]
+
+
+def affine_kernel(
+    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+) -> AffineKernel:
+    r"""The derivatives of a deep network's tangent kernel that decide what it learns early.
+
+    $$\Theta(x, x') \approx \kappa'(0)\,\rho + \kappa(0) + \tfrac12\kappa''(0)\,\rho^2, \qquad
+      \rho = \langle x, x'\rangle/d$$
+
+    By automatic differentiation of `deep_kernel`, in float64 whatever JAX's precision.
+
+    Source: Hu et al. 2020, section 4; the norms are derived in the book.
+
+    Args:
+        activation, depth, weight_std, bias_std: as in `deep_kernel`.
+
+    Returns:
+        AffineKernel.
+
+    Example:
+        >>> kernel = affine_kernel("erf", depth=4)
+        >>> print(f"{kernel.slope:.6f} {abs(kernel.norms[0, 0]):.6f}")
+        0.916767 0.000000
+    """
+    with float64():
+        found = _derivatives(resolve_activation(activation), depth, float(weight_std), float(bias_std))
+        slope, curvature, norms = jax.tree.map(np.asarray, found)
+    return AffineKernel(float(slope), float(curvature), norms)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _derivatives(phi, depth, weight_std, bias_std):
+    kernel = deep_kernel(phi, depth=depth, weight_std=weight_std, bias_std=bias_std)
+
+    ntk = lambda *at: kernel(*at).ntk
+    one, zero = jnp.ones(()), jnp.zeros(())
+    in_rho = _taylor(lambda rho: ntk(one, one, rho), zero)
+    in_lengths = _taylor(lambda r2: _taylor(lambda r: ntk(r, r2, zero), one), one)
+    return in_rho[1], 2 * in_rho[2], in_lengths
+
+
+def _taylor(f: Callable, at: Float[Array, ""]) -> Float[Array, "3 ..."]:
+    """f, f' and f''/2 at a point."""
+    once = lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))
+    (value, first), (_, second) = jax.jvp(once, (at,), (jnp.ones_like(at),))
+    return jnp.stack([value, first, second / 2])
+
+
+class AffineKernel(NamedTuple):
+    r"""The tangent kernel κ(r, r', ρ) of a deep network near orthogonal inputs of norm √d, in float64.
+
+    Attributes:
+        slope: ∂κ/∂ρ at (1, 1, 0).
+        curvature: ∂²κ/∂ρ² at (1, 1, 0).
+        norms: (3, 3) the expansion of κ(r, r', 0) in both lengths,
+            $\sum_{ij} \mathrm{norms}_{ij} (r-1)^i (r'-1)^j$; norms[0, 0] is κ(1, 1, 0).
+    """
+
+    slope: float
+    curvature: float
+    norms: Float[np.ndarray, "3 3"]
+
+
+def affine_kernel(
+    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+) -> AffineKernel:
+    r"""The derivatives of a deep network's tangent kernel that decide what it learns early.
+
+    $$\Theta(x, x') \approx \kappa'(0)\,\rho + \kappa(0) + \tfrac12\kappa''(0)\,\rho^2, \qquad
+      \rho = \langle x, x'\rangle/d$$
+
+    By automatic differentiation of `deep_kernel`, in float64 whatever JAX's precision.
+
+    Source: Hu et al. 2020, section 4; the norms are derived in the book.
+
+    Args:
+        activation, depth, weight_std, bias_std: as in `deep_kernel`.
+
+    Returns:
+        AffineKernel.
+
+    Example:
+        >>> kernel = affine_kernel("erf", depth=4)
+        >>> print(f"{kernel.slope:.6f} {abs(kernel.norms[0, 0]):.6f}")
+        0.916767 0.000000
+    """
+    with float64():
+        found = _derivatives(resolve_activation(activation), depth, float(weight_std), float(bias_std))
+        slope, curvature, norms = jax.tree.map(np.asarray, found)
+    return AffineKernel(float(slope), float(curvature), norms)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _derivatives(phi, depth, weight_std, bias_std):
+    kernel = deep_kernel(phi, depth=depth, weight_std=weight_std, bias_std=bias_std)
+
+    def derivative(orders):
+        f = lambda *at: kernel(*at).ntk
+        for argument, order in enumerate(orders):
+            for _ in range(order):
+                f = jax.jacfwd(f, argument)
+        return f(jnp.ones(()), jnp.ones(()), jnp.zeros(()))
+
+    factorial = (1.0, 1.0, 2.0)
+    norms = [[derivative((i, j, 0)) / (factorial[i] * factorial[j]) for j in range(3)] for i in range(3)]
+    return derivative((0, 0, 1)), derivative((0, 0, 2)), jnp.asarray(norms)
+
+
+class AffineFeatures(NamedTuple):
+    """A feature map x: (n, d) -> (n, d + p) of `affine_features`.
+
+    Attributes:
+        linear: the factor of x.
+        norms: (3, p) the factors of 1, r - 1 and (r - 1)², r = ‖x‖/√d, in p further features.
+    """
+
+    linear: float
+    norms: Float[Array, "3 p"]
+
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n d+p"]:
+        excess = jnp.linalg.norm(x, axis=1) / np.sqrt(x.shape[1]) - 1
+        powers = jnp.stack([jnp.ones_like(excess), excess, excess**2], axis=1)
+        return jnp.concatenate([self.linear * x, powers @ jnp.asarray(self.norms, x.dtype)], axis=1)
+
+
+def affine_features(
+    kernel: AffineKernel, *, dim: int, mean_squared_rho: float, equal_norms: bool = False
+) -> AffineFeatures:
+    r"""The feature map of the linear model that a deep network follows early on.
+
+    Its kernel is $\kappa'(0)\,\rho + \kappa(r, r', 0) + \tfrac12\kappa''(0)\, E[\rho^2]$ with κ(r, r', 0) to
+    second order in both lengths. With one hidden layer these are the features of Theorem 3.6.
+
+    Source: Hu et al. 2020, section 4; the lengths are derived in the book.
+
+    Args:
+        kernel: from `affine_kernel`.
+        dim: d.
+        mean_squared_rho: E[ρ²] between different inputs, Tr(Σ²)/d² (see
+            `estimate_trace_sigma_squared`); 1/q for patches of q independent pixels.
+        equal_norms: all inputs have norm √d, so that the lengths carry nothing.
+
+    Returns:
+        A function x: (n, d) -> (n, d + p), p at most 3.
+
+    Raises:
+        ValueError: dim below 1, a mean that is negative or not finite.
+    """
+    check_integer("dim", dim, at_least=1)
+    check_finite("mean_squared_rho", mean_squared_rho)
+    if is_concrete(mean_squared_rho) and float(mean_squared_rho) < 0:
+        raise ValueError(f"mean_squared_rho: expected at least 0, got {mean_squared_rho}")
+    constant = jnp.asarray([[0.5 * kernel.curvature * mean_squared_rho, 0, 0], [0, 0, 0], [0, 0, 0]])
+    norms = constant + kernel.norms
+    if equal_norms:
+        norms = norms * jnp.asarray([[1.0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    # A kernel's table of derivatives is positive semidefinite, so it has a square root.
+    values, vectors = jnp.linalg.eigh(norms)
+    root = vectors * jnp.sqrt(jnp.maximum(values, 0))
+    return AffineFeatures(float(np.sqrt(max(kernel.slope, 0.0) / dim)), root)

@@ -1,0 +1,134 @@
+r"""Kernels of infinitely wide networks on data, through neural-tangents.
+
+One function per builder of `deep_networks`, with the same arguments less the width. `deep_kernel` has
+the fully connected ones as functions of lengths and cosine, which JAX can differentiate.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from earlytime import _neural_tangents
+from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
+from earlytime.affine_kernels import Kernels
+
+_PADDINGS = {"circular": "CIRCULAR", "zero": "SAME"}
+# Gauss-Hermite nodes per dimension where neural-tangents has no closed form.
+_QUADRATURE_NODES = 40
+
+
+def fully_connected(
+    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+) -> Callable[..., Kernels]:
+    r"""The NNGP and the tangent kernel of `earlytime.fully_connected` at infinite width.
+
+    Args:
+        activation, depth, weight_std, bias_std: as there.
+
+    Returns:
+        A function (x: (n, d), x2: (n2, d) or None) -> Kernels of (n, n2) arrays.
+
+    Raises:
+        ImportError: neural-tangents is not installed.
+
+    Example:
+        >>> kernels = fully_connected("erf", depth=1)(jnp.eye(2))
+        >>> kernels.ntk.shape
+        (2, 2)
+    """
+    stax = _neural_tangents.load().stax
+    scales = _scales(weight_std, bias_std)
+    layers = [stax.Dense(1, **scales)]
+    for _ in range(depth):
+        layers += [_elementwise(stax, activation), stax.Dense(1, **scales)]
+    return _kernels(stax.serial(*layers))
+
+
+def convolutional(
+    shape: Sequence[int],
+    activation: Activation,
+    *,
+    depth: int,
+    filter_size: int,
+    padding: str = "circular",
+    weight_std: float = 1.0,
+    bias_std: float = 0.0,
+) -> Callable[..., Kernels]:
+    r"""The NNGP and the tangent kernel of `earlytime.convolutional` with infinitely many channels.
+
+    Args:
+        shape, activation, depth, filter_size, padding, weight_std, bias_std: as there.
+
+    Returns:
+        A function (x: (n, d), x2: (n2, d) or None) -> Kernels, for inputs as rows.
+    """
+    stax = _neural_tangents.load().stax
+    convolve = _convolve(stax, shape, filter_size, padding, weight_std, bias_std)
+    layers = [layer for _ in range(depth) for layer in (convolve(), _elementwise(stax, activation))]
+    readout = stax.Dense(1, **_scales(weight_std, bias_std))
+    return _kernels(stax.serial(*layers, stax.Flatten(), readout), shape)
+
+
+def residual(
+    shape: Sequence[int],
+    activation: Activation,
+    *,
+    num_blocks: int,
+    filter_size: int = 3,
+    padding: str = "circular",
+    weight_std: float = 1.0,
+    bias_std: float = 0.0,
+) -> Callable[..., Kernels]:
+    r"""The NNGP and the tangent kernel of `earlytime.residual` with infinitely many channels.
+
+    Args:
+        shape, activation, num_blocks, filter_size, padding, weight_std, bias_std: as there.
+
+    Returns:
+        A function (x: (n, d), x2: (n2, d) or None) -> Kernels, for inputs as rows.
+    """
+    stax = _neural_tangents.load().stax
+    convolve = _convolve(stax, shape, filter_size, padding, weight_std, bias_std)
+    phi = lambda: _elementwise(stax, activation)
+    block = lambda: stax.serial(
+        stax.FanOut(2),
+        stax.parallel(stax.serial(phi(), convolve(), phi(), convolve()), stax.Identity()),
+        stax.FanInSum(),
+    )
+    readout = stax.Dense(1, **_scales(weight_std, bias_std))
+    blocks = [block() for _ in range(num_blocks)]
+    return _kernels(stax.serial(convolve(), *blocks, phi(), stax.Flatten(), readout), shape)
+
+
+def _scales(weight_std: float, bias_std: float) -> dict:
+    return {"W_std": weight_std, "b_std": bias_std or None}
+
+
+def _convolve(stax, shape, filter_size, padding, weight_std, bias_std) -> Callable:
+    space = "HW"[: len(shape) - 1]
+    return lambda: stax.Conv(
+        1, (filter_size,) * len(space), padding=_PADDINGS[padding], **_scales(weight_std, bias_std),
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+    )
+
+
+def _elementwise(stax, activation: Activation):
+    """The layer of an activation, in closed form where neural-tangents has one."""
+    phi = resolve_activation(activation)
+    if phi is ACTIVATIONS["erf"]:
+        return stax.Erf()
+    if isinstance(phi, LeakyRelu):
+        return stax.ABRelu(phi.slope, 1.0)
+    return stax.ElementwiseNumerical(phi, deg=_QUADRATURE_NODES)
+
+
+def _kernels(layer, shape: Sequence[int] | None = None) -> Callable[..., Kernels]:
+    kernel_fn = layer[2]
+    images = lambda x: x if x is None or shape is None else jnp.reshape(x, (-1, *shape))
+
+    def kernels(x: Float[Array, "n d"], x2: Float[Array, "n2 d"] | None = None) -> Kernels:
+        found = kernel_fn(images(x), images(x2), ("nngp", "ntk"))
+        return Kernels(found.nngp, found.ntk)
+
+    return kernels

@@ -1,0 +1,141 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import earlytime as et
+
+BUILDERS = {
+    "fully connected": lambda **o: et.fully_connected(12, 8, "tanh", depth=3, **o),
+    "convolutional, 1-D": lambda **o: et.convolutional((6, 2), 4, "tanh", depth=2, filter_size=4, **o),
+    "convolutional, 2-D": lambda **o: et.convolutional((3, 4, 1), 4, "tanh", depth=2, filter_size=3, **o),
+    "residual": lambda **o: et.residual((3, 4, 1), 4, "tanh", num_blocks=2, **o),
+}
+every_network = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+
+
+def inputs(n=5, dim=12):
+    return et.sample_inputs(jax.random.key(7), n, dim)
+
+
+def test_fully_connected_is_the_formula():
+    network = et.fully_connected(12, 8, "tanh", depth=2, weight_std=1.3, bias_std=0.5)
+    params, x = network.init(jax.random.key(0)), inputs()
+    z = np.asarray(x)
+    for layer in params[:-1]:
+        z = np.tanh(1.3 / np.sqrt(z.shape[1]) * z @ np.asarray(layer.w) + 0.5 * np.asarray(layer.b))
+    expected = 1.3 / np.sqrt(8) * z @ np.asarray(params[-1].w)[:, 0] + 0.5 * float(params[-1].b[0])
+    np.testing.assert_allclose(network.apply(params, x), expected, rtol=1e-12)
+    assert [layer.w.shape for layer in params] == [(12, 8), (8, 8), (8, 1)]
+
+
+@pytest.mark.parametrize("padding", ["circular", "zero"])
+@pytest.mark.parametrize("shape, q", [((6, 2), 3), ((6, 2), 4), ((3, 4, 1), 2), ((3, 4, 1), 3)])
+def test_convolution_is_the_sum_over_a_window(shape, q, padding):
+    network = et.convolutional(shape, 3, "erf", depth=1, filter_size=q, padding=padding)
+    params, x = network.init(jax.random.key(0)), inputs()
+    image, filters = np.asarray(x).reshape(-1, *shape), np.asarray(params[0].w)
+    hidden = np.zeros((len(image), *shape[:-1], 3))
+    space = [range(side) for side in shape[:-1]]
+    for place, offset in itertools.product(itertools.product(*space), np.ndindex(*filters.shape[:-2])):
+        at = [p + o - (q - 1) // 2 for p, o in zip(place, offset)]
+        if padding == "zero" and any(not 0 <= a < side for a, side in zip(at, shape)):
+            continue
+        at = tuple(a % side for a, side in zip(at, shape))
+        hidden[(slice(None), *place)] += image[(slice(None), *at)] @ filters[offset]
+    hidden /= np.sqrt(np.prod(filters.shape[:-1]))
+    flat = np.asarray(jax.scipy.special.erf(hidden)).reshape(len(image), -1)
+    expected = flat @ np.asarray(params[1].w)[:, 0] / np.sqrt(flat.shape[1])
+    np.testing.assert_allclose(network.apply(params, x), expected, rtol=1e-10)
+
+
+def test_residual_blocks_add():
+    """With the second convolution of every block at 0 nothing is added: the blocks are the identity."""
+    network = et.residual((3, 4, 1), 4, "tanh", num_blocks=2, filter_size=3)
+    plain = et.convolutional((3, 4, 1), 4, "tanh", depth=1, filter_size=3)
+    params = list(network.init(jax.random.key(0)))
+    for second in (2, 4):
+        params[second] = params[second]._replace(w=0 * params[second].w)
+    np.testing.assert_allclose(
+        network.apply(tuple(params), inputs()), plain.apply((params[0], params[-1]), inputs()), rtol=1e-12
+    )
+    ones = [p._replace(w=p.w if i in (0, 5) else 0.5 + 0 * p.w) for i, p in enumerate(params)]
+    assert not np.allclose(network.apply(tuple(ones), inputs()), plain.apply((ones[0], ones[-1]), inputs()))
+
+
+@every_network
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_symmetric_start_is_exactly_zero(build, dtype):
+    network = et.symmetric(build(bias_std=0.3))
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), network.init(jax.random.key(1)))
+    x = inputs(33).astype(dtype)
+    assert np.all(np.asarray(jax.jit(network.apply)(params, x)) == 0)
+    assert np.all(np.asarray(network.apply(params, x)) == 0)
+
+
+@every_network
+def test_a_symmetric_start_keeps_the_tangent_kernel(build):
+    network = build()
+    one, two = network.init(jax.random.key(1)), et.symmetric(network).init(jax.random.key(1))
+    np.testing.assert_allclose(
+        et.tangent_kernel(et.symmetric(network).apply, two, inputs()).dense(),
+        et.tangent_kernel(network.apply, one, inputs()).dense(), rtol=1e-10,
+    )
+
+
+@every_network
+def test_training_starts_at_zero_and_learns(build):
+    network, x = et.symmetric(build()), inputs(8)
+    y = jnp.sign(x[:, 0])
+    run = et.train(
+        network.apply, network.init(jax.random.key(0)), x, y, learning_rate=0.5, num_steps=40, record_steps=(0, 40)
+    )
+    assert np.all(np.asarray(run.train_outputs[0]) == 0)
+    assert run.train_loss[1] < 0.5 * run.train_loss[0]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("activation, bias_std", [("erf", 0.0), ("relu", 0.4), ("softplus", 0.4)])
+def test_wide_networks_have_the_infinite_kernel(depth, activation, bias_std):
+    """The tangent kernel of finite networks, averaged, is that of `deep_kernel`."""
+    network = et.fully_connected(12, 300, activation, depth=depth, weight_std=1.2, bias_std=bias_std)
+    x = inputs(4)
+    kernel = lambda key: et.tangent_kernel(network.apply, network.init(key), x).dense()
+    samples = jax.lax.map(kernel, jax.random.split(jax.random.key(3), 60))
+    lengths = jnp.linalg.norm(x, axis=1) / np.sqrt(12)
+    cosine = x @ x.T / 12 / jnp.outer(lengths, lengths)
+    limit = et.deep_kernel(activation, depth=depth, weight_std=1.2, bias_std=bias_std)
+    off = ~np.eye(4, dtype=bool)
+    expected = np.asarray(limit(lengths[:, None], lengths[None], cosine).ntk)[off]
+    error = np.asarray(samples.std(axis=0) / np.sqrt(60))[off]
+    bias = 0.01 * np.abs(expected).max()  # of order 1/width
+    assert np.all(np.abs(np.asarray(samples.mean(axis=0))[off] - expected) < 4 * error + bias)
+
+
+@every_network
+def test_equal_arguments_give_equal_networks(build):
+    assert build() is build() and et.symmetric(build()) is et.symmetric(build())
+    assert build() != build(weight_std=2.0)
+
+
+@pytest.mark.parametrize(
+    "name, build",
+    [
+        ("dim", lambda: et.fully_connected(0, 4, "erf", depth=1)),
+        ("width", lambda: et.fully_connected(3, 0, "erf", depth=1)),
+        ("depth", lambda: et.fully_connected(3, 4, "erf", depth=0)),
+        ("activation", lambda: et.fully_connected(3, 4, "gelu2", depth=1)),
+        ("weight_std", lambda: et.fully_connected(3, 4, "erf", depth=1, weight_std=0.0)),
+        ("bias_std", lambda: et.fully_connected(3, 4, "erf", depth=1, bias_std=-1.0)),
+        ("shape", lambda: et.convolutional((8,), 4, "erf", depth=1, filter_size=3)),
+        ("filter_size", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=9)),
+        ("padding", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=3, padding="valid")),
+        ("channels", lambda: et.residual((8, 1), 0, "erf", num_blocks=1)),
+        ("num_blocks", lambda: et.residual((8, 1), 4, "erf", num_blocks=0)),
+    ],
+)
+def test_bad_arguments_are_named(name, build):
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        build()

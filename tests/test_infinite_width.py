@@ -1,0 +1,96 @@
+"""neural-tangents against the module: two implementations of every kernel."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import earlytime as et
+from earlytime import infinite_width
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("neural_tangents") is None, reason="neural-tangents is not installed"
+)
+
+
+def inputs(n=6, dim=12):
+    return et.sample_inputs(jax.random.key(7), n, dim)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu", et.leaky_relu(0.2), "abs"])
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("bias_std", [0.0, 0.5])
+def test_fully_connected_is_the_dual_recursion(activation, depth, bias_std):
+    options = {"depth": depth, "weight_std": 1.2, "bias_std": bias_std}
+    x = inputs()
+    lengths = jnp.linalg.norm(x, axis=1) / np.sqrt(12)
+    cosine = x @ x.T / 12 / jnp.outer(lengths, lengths)
+    ours = et.deep_kernel(activation, **options)(lengths[:, None], lengths[None], cosine)
+    theirs = infinite_width.fully_connected(activation, **options)(x)
+    off = ~np.eye(len(x), dtype=bool)
+    for name in ("nngp", "ntk"):
+        np.testing.assert_allclose(getattr(ours, name)[off], getattr(theirs, name)[off], rtol=1e-5)
+
+
+def test_numerical_activations_too():
+    x, options = inputs(), {"depth": 2, "bias_std": 0.3}
+    lengths = jnp.linalg.norm(x, axis=1) / np.sqrt(12)
+    cosine = x @ x.T / 12 / jnp.outer(lengths, lengths)
+    ours = et.deep_kernel("softplus", **options)(lengths[:, None], lengths[None], cosine)
+    theirs = infinite_width.fully_connected("softplus", **options)(x)
+    off = ~np.eye(len(x), dtype=bool)
+    np.testing.assert_allclose(ours.ntk[off], theirs.ntk[off], rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize("depth", [2, 4, 8])
+def test_affine_kernel_by_differentiating_neural_tangents(activation, depth):
+    """κ'(0) and κ''(0): automatic differentiation of both kernels in the correlation."""
+    kernel_fn = infinite_width.fully_connected(activation, depth=depth)
+    x = jnp.eye(2)[:1] * np.sqrt(2)
+    other = lambda rho: jnp.array([[rho, jnp.sqrt(1 - rho**2)]]) * np.sqrt(2)
+    kappa = lambda rho: kernel_fn(x, other(rho)).ntk[0, 0]
+    ours = et.affine_kernel(activation, depth=depth)
+    np.testing.assert_allclose(ours.norms[0, 0], kappa(0.0), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(ours.slope, jax.grad(kappa)(0.0), rtol=1e-5)
+    np.testing.assert_allclose(ours.curvature, jax.grad(jax.grad(kappa))(0.0), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["convolutional", "residual"])
+@pytest.mark.parametrize("shape, filter_size", [((8, 1), 4), ((3, 4, 1), 3)])
+@pytest.mark.parametrize("padding", ["circular", "zero"])
+def test_wide_convolutions_have_the_infinite_kernel(kind, shape, filter_size, padding):
+    options = {"filter_size": filter_size, "padding": padding, "bias_std": 0.3}
+    options |= {"depth": 2} if kind == "convolutional" else {"num_blocks": 1}
+    network = getattr(et, kind)(shape, 128, "erf", **options)
+    x = inputs(4, np.prod(shape))
+    kernel = lambda key: et.tangent_kernel(network.apply, network.init(key), x).dense()
+    samples = jax.lax.map(kernel, jax.random.split(jax.random.key(3), 30))
+    expected = np.asarray(getattr(infinite_width, kind)(shape, "erf", **options)(x).ntk)
+    error = np.asarray(samples.std(axis=0)) / np.sqrt(30)
+    assert np.all(np.abs(samples.mean(axis=0) - expected) < 4 * error + 0.02 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "network, shape",
+    [
+        (et.fully_connected(12, 16, "erf", depth=3, bias_std=0.2), (12,)),
+        (et.convolutional((3, 4, 1), 8, "relu", depth=2, filter_size=3), (12,)),
+        (et.residual((3, 4, 1), 8, "tanh", num_blocks=1), (12,)),
+    ],
+    ids=["fully connected", "convolutional", "residual"],
+)
+def test_empirical_kernels_agree(network, shape):
+    """`tangent_kernel` against neural-tangents' `empirical_ntk_fn`."""
+    from earlytime import _neural_tangents
+
+    nt = _neural_tangents.load()
+    params, x, x2 = network.init(jax.random.key(0)), inputs(5, *shape), inputs(3, *shape) * 0.7
+    column = lambda params, x: network.apply(params, x)[:, None]
+    theirs = nt.empirical_ntk_fn(column, trace_axes=(-1,))(x, x2, params)
+    ours = et.tangent_kernel(network.apply, params, x, x2)
+    np.testing.assert_allclose(ours.dense(), theirs, rtol=1e-5)
+    u = jnp.arange(3.0)
+    np.testing.assert_allclose(ours.matvec(u), theirs @ u, rtol=1e-5)
