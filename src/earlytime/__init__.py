@@ -6,6 +6,12 @@ The companion of Hu et al. 2020, Lee et al. 2019 and Liu et al. 2020; see the bo
 from earlytime.activations import GaussianMoments, gaussian_moments, leaky_relu
 from earlytime.claims import record_claim, record_not_run
 from earlytime.comparison import Comparison, compare
+from earlytime.features import (
+    EarlyTimeFeatures,
+    early_time_features,
+    estimate_trace_sigma_squared,
+    norm_feature,
+)
 from earlytime.gradient_descent import Trajectory, log_spaced_steps, require_finite, train
 from earlytime.images import ImageData, load_images
 from earlytime.inputs import Task, sample_inputs, sample_task, teacher_labels
@@ -17,14 +23,7 @@ from earlytime.kernels import (
     tangent_kernel,
     two_layer_kernel,
 )
-from earlytime.linear_models import (
-    EarlyTimeFeatures,
-    LinearModel,
-    early_time_features,
-    estimate_trace_sigma_squared,
-    linear_model,
-    norm_feature,
-)
+from earlytime.linear_models import LinearModel, early_time_model, linear_model
 from earlytime.networks import Network, TwoLayerParams, two_layer
 from earlytime.parameters import check_parameters, use_precision
 from earlytime.spectral import Norm, spectral_norm
@@ -48,6 +47,7 @@ __all__ = [
     "complement",
     "confidence_interval",
     "early_time_features",
+    "early_time_model",
     "estimate_trace_sigma_squared",
     "fit_power_law",
     "gaussian_moments",
