@@ -1,5 +1,22 @@
 """Tests run in float64 unless a test says otherwise: brute force is only worth its name there."""
 
 import jax
+import pytest
+from cifar10_archives import GOOD
 
 jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder, so that no test sees or touches the user's own."""
+    monkeypatch.delenv("EARLYTIME_CIFAR10", raising=False)
+    monkeypatch.setenv("EARLYTIME_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def good_path(tmp_path):
+    path = tmp_path / "good.tar.gz"
+    path.write_bytes(GOOD)
+    return path

@@ -13,27 +13,8 @@ TRACE = float(np.sum(np.linspace(0.2, 1.8, DIM) ** 2))
 SOFTPLUS = et.gaussian_moments("softplus")
 
 
-def papers_kernel(trained, x):
-    """Θ^lin entry by entry, from the table of theorems rather than from features."""
-    zeta, theta0, theta1, theta2 = SOFTPLUS
-    nu_squared = theta1**2 * TRACE / DIM
-    excess = np.linalg.norm(x, axis=1) / np.sqrt(DIM) - 1
-    q = theta0 + theta1 * excess + theta2 * excess**2
-    ones = np.ones((len(x), len(x)))
-    first = (zeta**2 * x @ x.T + nu_squared * ones) / DIM
-    second = (zeta**2 * x @ x.T + nu_squared / 2 * ones) / DIM + np.outer(q, q)
-    return {"first": first, "second": second, "both": first + second}[trained]
-
-
 def features(trained):
     return et.early_time_features(SOFTPLUS, trained=trained, dim=DIM, trace_sigma_squared=TRACE)
-
-
-@pytest.mark.parametrize("trained", ["first", "second", "both"])
-def test_features_make_the_papers_kernels(trained):
-    psi = np.asarray(features(trained)(X))
-    np.testing.assert_allclose(psi @ psi.T, papers_kernel(trained, X), rtol=1e-6)
-    assert psi.shape == (12, DIM + (1 if trained == "first" else 2))
 
 
 def explicit(psi, y, learning_rate, steps):
@@ -101,30 +82,27 @@ def test_predictions_under_jit_vmap_and_float32():
     assert single.shape == (2, 3, 4)
 
 
-def test_trace_estimate_is_unbiased_and_is_its_formula():
-    gram = X @ X.T
-    pairs = sum(gram[i, j] ** 2 for i in range(12) for j in range(12) if i != j)
-    np.testing.assert_allclose(et.estimate_trace_sigma_squared(X), pairs / (12 * 11), rtol=1e-12)
-    estimates = [
-        float(et.estimate_trace_sigma_squared(et.sample_inputs(jax.random.key(s), 20, 10))) for s in range(300)
-    ]
-    assert abs(np.mean(estimates) - 10) < 4 * np.std(estimates) / np.sqrt(300)
+@pytest.mark.parametrize("trained", ["first", "second", "both"])
+def test_the_early_time_model_is_its_three_steps(trained):
+    trace = et.estimate_trace_sigma_squared(X)
+    psi = et.early_time_features(SOFTPLUS, trained=trained, dim=DIM, trace_sigma_squared=trace)
+    expected = et.linear_model(psi, X, Y, learning_rate=0.3)
+    model = et.early_time_model(SOFTPLUS, X, Y, trained=trained, learning_rate=0.3)
+    assert model.features == psi and model.learning_rate == 0.3
+    np.testing.assert_array_equal(model.predict(X_NEW, [0, 3, 300]), expected.predict(X_NEW, [0, 3, 300]))
 
 
 @pytest.mark.parametrize(
     "name, call",
     [
-        ("trained", lambda: et.early_time_features(SOFTPLUS, trained="third", dim=2, trace_sigma_squared=2.0)),
-        ("dim", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=0, trace_sigma_squared=2.0)),
-        ("trace_sigma_squared", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=np.nan)),
-        ("trace_sigma_squared", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=-1.0)),
         ("y", lambda: et.linear_model(features("first"), X, Y[:-1], learning_rate=1.0)),
         ("x", lambda: et.linear_model(features("first"), X * np.inf, Y, learning_rate=1.0)),
         ("y", lambda: et.linear_model(features("first"), X, Y * np.nan, learning_rate=1.0)),
         ("learning_rate", lambda: et.linear_model(features("first"), X, Y, learning_rate=-1.0)),
         ("steps", lambda: et.linear_model(features("first"), X, Y, learning_rate=1.0).predict(X, -1)),
         ("steps", lambda: et.linear_model(features("first"), X, Y, learning_rate=1.0).predict(X, [0.5])),
-        ("x", lambda: et.estimate_trace_sigma_squared(X[:1])),
+        ("trained", lambda: et.early_time_model(SOFTPLUS, X, Y, trained="third", learning_rate=1.0)),
+        ("x", lambda: et.early_time_model(SOFTPLUS, X[:1], Y[:1], trained="both", learning_rate=1.0)),
     ],
 )
 def test_bad_arguments_are_named(name, call):

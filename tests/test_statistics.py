@@ -65,6 +65,20 @@ def test_seeds_are_the_same_whatever_the_batch(batch_size):
     assert empty.shape == (4, 0, 3)
 
 
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_data_are_arguments_of_the_program_and_not_its_constants(batch_size):
+    data = {"x": np.arange(6.0).reshape(3, 2), "scale": np.float64(2.0)}
+
+    def run(key, data, shift):
+        assert all(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, shift)))
+        return data["scale"] * data["x"] @ jax.random.normal(key, (2,)) + shift
+
+    values = et.over_seeds(run, 5, 4, data, 1.0, batch_size=batch_size)
+    keys = jax.random.split(jax.random.key(5), 4)
+    expected = [2 * data["x"] @ jax.random.normal(key, (2,)) + 1 for key in keys]
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name, arguments", [
     ("seed", (-1, 2, None)), ("seed", (0.5, 2, None)), ("num_seeds", (0, 0, None)), ("batch_size", (0, 2, 0)),
 ])

@@ -15,6 +15,12 @@ from earlytime.affine_kernels import (
 from earlytime.claims import record_claim, record_not_run
 from earlytime.comparison import Comparison, compare
 from earlytime.deep_networks import Layer, convolutional, fully_connected, residual
+from earlytime.features import (
+    EarlyTimeFeatures,
+    early_time_features,
+    estimate_trace_sigma_squared,
+    norm_feature,
+)
 from earlytime.gradient_descent import Trajectory, log_spaced_steps, require_finite, train
 from earlytime.images import ImageData, load_images
 from earlytime.inputs import Task, sample_inputs, sample_task, teacher_labels
@@ -26,14 +32,7 @@ from earlytime.kernels import (
     tangent_kernel,
     two_layer_kernel,
 )
-from earlytime.linear_models import (
-    EarlyTimeFeatures,
-    LinearModel,
-    early_time_features,
-    estimate_trace_sigma_squared,
-    linear_model,
-    norm_feature,
-)
+from earlytime.linear_models import LinearModel, early_time_model, linear_model
 from earlytime.networks import Network, TwoLayerParams, symmetric, two_layer
 from earlytime.parameters import check_parameters, use_precision
 from earlytime.spectral import Norm, spectral_norm
@@ -65,6 +64,7 @@ __all__ = [
     "convolutional",
     "deep_kernel",
     "early_time_features",
+    "early_time_model",
     "estimate_trace_sigma_squared",
     "fit_power_law",
     "fully_connected",

@@ -6,20 +6,22 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import scipy.special
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
 
 from earlytime._validation import check_finite, check_integer
 
 
 def over_seeds(
-    run: Callable[[PRNGKeyArray], Any], seed: int, num_seeds: int, *, batch_size: int | None = None
+    run: Callable[..., Any], seed: int, num_seeds: int, *args: Any, batch_size: int | None = None
 ) -> Any:
     """Run a function of a key for several seeds, in one compiled program.
 
     Args:
-        run: key -> any pytree of arrays.
+        run: (key, *args) -> any pytree of arrays.
         seed: the whole number that all keys come from.
         num_seeds: how many keys.
+        args: pytrees of arrays, the same for every key. Data belong here: data that `run` closes
+            over are constants of the program, with which XLA may compute while it compiles.
         batch_size: how many run at once; None: all of them. On a CPU one after the other (1) is
             as fast and needs the least memory; a GPU wants many.
 
@@ -32,16 +34,24 @@ def over_seeds(
     Example:
         >>> over_seeds(lambda key: jax.random.normal(key, (2,)), 0, 3).shape
         (3, 2)
+        >>> x = np.ones((4, 2))
+        >>> over_seeds(lambda key, x: x @ jax.random.normal(key, (2,)), 0, 3, x).shape
+        (3, 4)
     """
     check_integer("seed", seed, at_least=0)
     check_integer("num_seeds", num_seeds, at_least=1)
     keys = jax.random.split(jax.random.key(seed), num_seeds)
+
+    def run_batch(keys, *args):
+        return jax.vmap(lambda key: run(key, *args))(keys)
+
     if batch_size is None:
-        return jax.jit(jax.vmap(run))(keys)
+        return jax.jit(run_batch)(keys, *args)
     check_integer("batch_size", batch_size, at_least=1)
     num_batches = -(-num_seeds // batch_size)
     padded = keys[np.arange(num_batches * batch_size) % num_seeds]
-    batches = jax.jit(lambda keys: jax.lax.map(jax.vmap(run), keys))(padded.reshape(num_batches, -1))
+    run_batches = jax.jit(lambda keys, *args: jax.lax.map(lambda some: run_batch(some, *args), keys))
+    batches = run_batches(padded.reshape(num_batches, -1), *args)
     return jax.tree.map(
         lambda leaf: leaf.reshape(num_batches * batch_size, *leaf.shape[2:])[:num_seeds], batches
     )

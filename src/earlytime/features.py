@@ -1,0 +1,136 @@
+"""The papers' features: what a two-layer network is linear in early on, and the Tr Σ² that they need."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from earlytime._validation import check_finite, check_integer, is_concrete
+from earlytime.activations import GaussianMoments
+
+_TRAINED = ("first", "second", "both")
+
+
+class EarlyTimeFeatures(NamedTuple):
+    """A feature map x: (n, d) -> (n, p) of `early_time_features`.
+
+    Attributes:
+        linear: the factor of x.
+        constant: the entry that is the same for every x.
+        norm: (theta0, theta1, theta2) of the norm feature q, or None without it.
+    """
+
+    linear: float | Float[Array, ""]
+    constant: float | Float[Array, ""]
+    norm: tuple[float, float, float] | None
+
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n p"]:
+        columns = [self.linear * x, jnp.broadcast_to(self.constant, (x.shape[0], 1)).astype(x.dtype)]
+        if self.norm is not None:
+            columns.append(norm_feature(self.norm, x)[:, None])
+        return jnp.concatenate(columns, axis=1)
+
+
+def norm_feature(
+    theta: tuple[float, float, float], x: Float[Array, "n d"]
+) -> Float[Array, " n"]:
+    r"""q(x) = ϑ₀ + ϑ₁(‖x‖/√d - 1) + ϑ₂(‖x‖/√d - 1)², what the second layer sees of the norm.
+
+    Source: Hu et al. 2020, Theorem 3.5.
+
+    Args:
+        theta: (theta0, theta1, theta2).
+        x: (n, d) inputs.
+
+    Returns:
+        (n,).
+
+    Example:
+        >>> print(norm_feature((0.5, 1.0, 0.0), jnp.array([[2.0, 0.0, 0.0, 0.0]])))
+        [0.5]
+    """
+    excess = jnp.linalg.norm(x, axis=1) / np.sqrt(x.shape[1]) - 1
+    return theta[0] + theta[1] * excess + theta[2] * excess**2
+
+
+def early_time_features(
+    moments: GaussianMoments, *, trained: str, dim: int, trace_sigma_squared: float
+) -> EarlyTimeFeatures:
+    r"""The feature map ψ of the linear model that a two-layer network follows early on.
+
+    With ν = ϑ₁ √(Tr Σ²/d):
+
+    - first layer (Theorem 3.2): $\psi_1(x) = [\zeta x;\ \nu]/\sqrt d$
+    - second layer (Theorem 3.5): $\psi_2(x) = [\zeta x/\sqrt d;\ \nu/\sqrt{2d};\ q(x)]$
+    - both (Theorem 3.6): $\psi(x) = [\sqrt{2/d}\,\zeta x;\ \sqrt{3/(2d)}\,\nu;\ q(x)]$
+
+    Source: Hu et al. 2020, Theorems 3.2, 3.5 and 3.6.
+
+    Args:
+        moments: of the activation, from `gaussian_moments`.
+        trained: "first", "second" or "both" layers.
+        dim: d.
+        trace_sigma_squared: Tr Σ² (d for Σ = I); see `estimate_trace_sigma_squared`.
+
+    Returns:
+        A function x: (n, d) -> (n, d + 1) for the first layer, (n, d + 2) otherwise.
+
+    Raises:
+        ValueError: unknown `trained`, dim below 1, Tr Σ² not finite or negative.
+
+    Example:
+        >>> from earlytime import gaussian_moments
+        >>> features = early_time_features(
+        ...     gaussian_moments("relu"), trained="both", dim=3, trace_sigma_squared=3.0)
+        >>> features(jnp.ones((2, 3))).shape
+        (2, 5)
+    """
+    if trained not in _TRAINED:
+        raise ValueError(f"trained: expected one of {', '.join(_TRAINED)}, got {trained!r}")
+    check_integer("dim", dim, at_least=1)
+    check_finite("trace_sigma_squared", trace_sigma_squared)
+    if is_concrete(trace_sigma_squared) and float(trace_sigma_squared) < 0:
+        raise ValueError(f"trace_sigma_squared: expected at least 0, got {trace_sigma_squared}")
+    zeta, *theta = moments
+    nu = theta[1] * jnp.sqrt(trace_sigma_squared / dim)
+    linear, constant = {
+        "first": (1 / dim, 1 / dim),
+        "second": (1 / dim, 1 / (2 * dim)),
+        "both": (2 / dim, 3 / (2 * dim)),
+    }[trained]
+    return EarlyTimeFeatures(
+        linear=np.sqrt(linear).item() * zeta,
+        constant=np.sqrt(constant).item() * nu,
+        norm=None if trained == "first" else tuple(theta),
+    )
+
+
+def estimate_trace_sigma_squared(x: Float[Array, "n d"]) -> Float[Array, ""]:
+    r"""An unbiased estimate of Tr Σ² from inputs of mean zero.
+
+    $$\widehat{\mathrm{Tr}\,\Sigma^2} =
+      \frac{\|X^\top X\|_F^2 - \sum_i \|x_i\|^4}{n(n-1)}$$
+
+    The plug-in ‖XᵀX/n‖_F² is too large by about d²/n.
+
+    Args:
+        x: (n, d) inputs, n >= 2.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: fewer than two samples, or entries that are not finite.
+
+    Example:
+        >>> x = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> print(f"{estimate_trace_sigma_squared(x):.4f}")
+        0.3333
+    """
+    if np.ndim(x) != 2 or np.shape(x)[0] < 2:
+        raise ValueError(f"x: expected shape (n, d) with n >= 2, got {np.shape(x)}")
+    check_finite("x", x)
+    n = x.shape[0]
+    fourth = jnp.sum(jnp.sum(x**2, axis=1) ** 2)
+    return (jnp.sum((x.T @ x) ** 2) - fourth) / (n * (n - 1))
