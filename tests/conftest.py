@@ -3,3 +3,6 @@
 import jax
 
 jax.config.update("jax_enable_x64", True)
+
+# Another project's tests, which have a runner of their own.
+collect_ignore = ["neural_tangents_suite"]
