@@ -31,6 +31,15 @@ def nt():
     return _neural_tangents.load()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Nothing here runs long enough for optimized programs to pay."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def run_fresh(program: str) -> str:
     """The output of a program in a Python of its own, where single precision is the default."""
     command = [sys.executable, "-c", textwrap.dedent(program)]
@@ -203,9 +212,14 @@ def networks(nt):
     found = {}
     for name, (shape, layers) in kinds.items():
         init, f, _ = stax.serial(*layers)
-        params = jax.jit(lambda key: init(key, shape)[1])(KEY)
         x = jnp.asarray(inputs(*shape))
-        leaves = jax.tree.leaves(jax.jit(jax.jacobian(f))(params, x))
+
+        def start(key):
+            params = init(key, shape)[1]
+            return params, jax.jacobian(f)(params, x)
+
+        params, jacobian = jax.jit(start)(KEY)
+        leaves = jax.tree.leaves(jacobian)
         jacobian = np.concatenate([np.reshape(leaf, (len(x), 2, -1)) for leaf in leaves], axis=2)
         found[name] = f, params, x, np.einsum("iap,jbp->ijab", jacobian, jacobian)
     return found
@@ -260,28 +274,25 @@ def test_batches_change_nothing(nt, device_count):
         np.testing.assert_allclose(batched(x1, x2, name), kernel_fn(x1, x2, name), rtol=1e-12)
 
 
-MONTE_CARLO = """
-    import jax
-    import numpy as np
-    from earlytime import _neural_tangents
-
-    jax.config.update("jax_enable_x64", {x64})
-    nt = _neural_tangents.load()
-    init, apply, kernel_fn = nt.stax.serial(nt.stax.Dense(128), nt.stax.Erf(), nt.stax.Dense(1, 1.0, 0.2))
-    x = jax.random.normal(jax.random.key(1), (4, 3))
-    sampled_fn = nt.monte_carlo_kernel_fn(init, apply, jax.random.PRNGKey(0), n_samples=64)
-    sampled, exact = sampled_fn(x, None, ("nngp", "ntk")), kernel_fn(x, None, ("nngp", "ntk"))
-    for name in ("nngp", "ntk"):
-        found, limit = getattr(sampled, name), getattr(exact, name)
-        assert found.dtype == limit.dtype == x.dtype == "{dtype}", (found.dtype, limit.dtype)
-        error = np.linalg.norm(found - limit) / np.linalg.norm(limit)
-        assert error < {tolerance}[name], (name, error)
-"""
-
-
 @needs_neural_tangents
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sampled_kernels_approach_the_limit(dtype):
-    # The NNGP averages over 64 outputs of a network, the tangent kernel over 64 × 128 neurons.
-    tolerance = {"nngp": 0.5, "ntk": 0.05}
-    run_fresh(MONTE_CARLO.format(x64=dtype == "float64", dtype=dtype, tolerance=tolerance))
+def test_sampled_kernels_approach_the_limit_in_both_precisions():
+    run_fresh("""
+        import jax
+        import numpy as np
+        from earlytime import _neural_tangents
+
+        nt = _neural_tangents.load()
+        init, apply, kernel_fn = nt.stax.serial(nt.stax.Dense(128), nt.stax.Erf(), nt.stax.Dense(1, 1.0, 0.2))
+        # The NNGP averages over 64 outputs of a network, the tangent kernel over 64 × 128 neurons.
+        tolerance = {"nngp": 0.5, "ntk": 0.05}
+        for dtype in ("float32", "float64"):
+            jax.config.update("jax_enable_x64", dtype == "float64")
+            x = jax.random.normal(jax.random.key(1), (4, 3))
+            sampled_fn = nt.monte_carlo_kernel_fn(init, apply, jax.random.PRNGKey(0), n_samples=64)
+            sampled, exact = sampled_fn(x, None, ("nngp", "ntk")), kernel_fn(x, None, ("nngp", "ntk"))
+            for name in ("nngp", "ntk"):
+                found, limit = getattr(sampled, name), getattr(exact, name)
+                assert found.dtype == limit.dtype == dtype, (found.dtype, limit.dtype)
+                error = np.linalg.norm(found - limit) / np.linalg.norm(limit)
+                assert error < tolerance[name], (dtype, name, error)
+    """)
