@@ -1,5 +1,7 @@
 # make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
 # make test                                the fast tests; make test-all: the slow ones too
+# make test-jax-versions [JAX_VERSIONS="0.6.0 0.8.2"] [PYTHON=python3.12]
+#                                          neural-tangents on other releases of JAX, each in a new environment
 # make setup [PYTHON=python3.12]           the environment alone
 # make lock                                compile requirements.in to requirements.txt
 # make clean                               remove the environment and everything built
@@ -9,7 +11,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book test test-all setup setup-gpu lock clean
+.PHONY: book test test-all test-jax-versions setup setup-gpu lock clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -44,6 +46,18 @@ test: setup
 test-all: setup
 	$(VENV_PYTHON) -m pytest --doctest-modules src tests
 
+# The oldest that pyproject.toml allows, one between, and the newest for Python 3.11.
+JAX_VERSIONS ?= 0.6.0 0.8.2 0.10.2
+test-jax-versions:
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	for version in $(JAX_VERSIONS); do \
+	  $(PYTHON) -m venv "$$tmp/$$version"; python="$$tmp/$$version/bin/python"; \
+	  $$python -m pip install --quiet jax==$$version pytest -e .; \
+	  $$python -m pip install --quiet --no-deps $$(grep -E '^(neural-tangents|frozendict)==' requirements.txt); \
+	  echo "JAX $$version, $$($$python --version)"; \
+	  $$python -m pytest --quiet tests/test_neural_tangents.py; \
+	done
+
 setup: $(READY)
 
 # The stamp is written last, so an interrupted installation is repeated.
@@ -65,14 +79,16 @@ setup-gpu: .venv/ready-gpu
 	$(VENV_PYTHON) -m pip install --quiet --no-deps -r requirements-gpu.txt
 	touch $@
 
-# requirements-gpu.txt holds only what CUDA adds to requirements.txt.
+# requirements-gpu.txt holds only what CUDA adds to requirements.txt. An override whose marker never holds
+# leaves a package out.
 UV_COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
   --no-emit-index-url --no-annotate --no-header
 lock:
 	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	$(PYTHON) -m venv "$$tmp/venv"; "$$tmp/venv/bin/python" -m pip install --quiet uv; \
 	export PATH="$$tmp/venv/bin:$$PATH"; \
-	$(UV_COMPILE) requirements.in --output-file requirements.txt >/dev/null; \
+	printf '%s ; python_version < "0"\n' tensorflow tf2jax > "$$tmp/left-out.txt"; \
+	$(UV_COMPILE) requirements.in --override "$$tmp/left-out.txt" --output-file requirements.txt >/dev/null; \
 	echo "jax[cuda12]" > "$$tmp/gpu.in"; \
 	$(UV_COMPILE) "$$tmp/gpu.in" --constraint requirements.txt > "$$tmp/gpu.txt"; \
 	{ grep '^#' requirements-gpu.txt; grep -vxFf requirements.txt "$$tmp/gpu.txt"; } > "$$tmp/new"; \

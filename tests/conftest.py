@@ -6,6 +6,8 @@ from cifar10_archives import GOOD
 
 jax.config.update("jax_enable_x64", True)
 
+# Another project's tests, which have a runner of their own.
+collect_ignore = ["neural_tangents_suite"]
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):

@@ -40,21 +40,18 @@ def over_seeds(
     """
     check_integer("seed", seed, at_least=0)
     check_integer("num_seeds", num_seeds, at_least=1)
+    if batch_size is not None:
+        check_integer("batch_size", batch_size, at_least=1)
     keys = jax.random.split(jax.random.key(seed), num_seeds)
 
-    def run_batch(keys, *args):
-        return jax.vmap(lambda key: run(key, *args))(keys)
+    def run_all(keys, *args):
+        one = lambda key: run(key, *args)
+        if batch_size is None:
+            return jax.vmap(one)(keys)
+        # Without a batch axis where there is one key at a time: products of matrices are then faster.
+        return jax.lax.map(one, keys, batch_size=None if batch_size == 1 else batch_size)
 
-    if batch_size is None:
-        return jax.jit(run_batch)(keys, *args)
-    check_integer("batch_size", batch_size, at_least=1)
-    num_batches = -(-num_seeds // batch_size)
-    padded = keys[np.arange(num_batches * batch_size) % num_seeds]
-    run_batches = jax.jit(lambda keys, *args: jax.lax.map(lambda some: run_batch(some, *args), keys))
-    batches = run_batches(padded.reshape(num_batches, -1), *args)
-    return jax.tree.map(
-        lambda leaf: leaf.reshape(num_batches * batch_size, *leaf.shape[2:])[:num_seeds], batches
-    )
+    return jax.jit(run_all)(keys, *args)
 
 
 def confidence_interval(values: Float[np.ndarray, " num_seeds"]) -> tuple[float, float]:
