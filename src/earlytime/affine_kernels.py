@@ -80,6 +80,11 @@ def deep_kernel(
     check_integer("depth", depth, at_least=1)
     check_finite("weight_std", weight_std)
     check_finite("bias_std", bias_std)
+    return _deep_kernel(phi, depth, float(weight_std), float(bias_std))
+
+
+@functools.cache
+def _deep_kernel(phi, depth, weight_std, bias_std) -> Callable[..., Kernels]:
     g, rows = _hermite(_ORDER)
 
     def one_pair(length, length2, cosine):
