@@ -270,6 +270,16 @@ def test_kernels_of_outputs_that_are_parameters_or_constants_or_partly_so(nt, im
         np.testing.assert_allclose(kernel, factor * identity)
 
 
+@pytest.mark.filterwarnings("ignore:No Jacobian rule found")
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
+def test_kernels_of_networks_that_recompute(nt, networks, implementation):
+    f, params, x, exact = networks["connected"]
+    ntk_fn = nt.empirical_ntk_fn(
+        jax.checkpoint(f), trace_axes=(), implementation=nt.NtkImplementation[implementation]
+    )
+    np.testing.assert_allclose(jax.jit(ntk_fn)(x, None, params), exact, rtol=1e-9, atol=1e-12)
+
+
 def test_linearize_is_the_first_derivative(nt, networks):
     f, params, x, _ = networks["residual"]
     move = jax.tree.map(lambda leaf: 0.1 * jnp.asarray(inputs(*leaf.shape, seed=leaf.size)), params)

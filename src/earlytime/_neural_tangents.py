@@ -163,7 +163,8 @@ def _eqn_vjp_fn(eqn, cotangent, *operands):
 
     def apply(*linear):
         values = dict(enumerate(operands)) | dict(zip(places, linear, strict=True))
-        return eqn.primitive.bind(*values.values(), **eqn.params)
+        out = eqn.primitive.bind(*values.values(), **eqn.params)
+        return out[0] if eqn.primitive.multiple_results else out
 
     # A primitive's rule would be there to be called, but there are several kinds, and more to come.
     shapes = [jax.ShapeDtypeStruct(operands[i].aval.shape, operands[i].aval.dtype) for i in places]

@@ -80,6 +80,11 @@ def deep_kernel(
     check_integer("depth", depth, at_least=1)
     check_finite("weight_std", weight_std)
     check_finite("bias_std", bias_std)
+    return _deep_kernel(phi, depth, float(weight_std), float(bias_std))
+
+
+@functools.cache
+def _deep_kernel(phi, depth, weight_std, bias_std) -> Callable[..., Kernels]:
     one_pair = functools.partial(_one_pair(phi, weight_std, bias_std), depth)
     vectorized = jax.jit(jnp.vectorize(one_pair, signature="(),(),()->(),()"))
 
