@@ -249,11 +249,20 @@ def _dense(layer: Layer, z, weight_std: float, bias_std: float):
 
 
 def _convolve(layer: Layer, z, padding: str, weight_std: float, bias_std: float):
-    space = "HW"[: z.ndim - 2]
-    sides = layer.w.shape[:-2]
-    around = [(0, 0), *[((q - 1) // 2, q // 2) for q in sides], (0, 0)]
-    padded = jnp.pad(z, around, mode="wrap" if padding == "circular" else "constant")
-    product = jax.lax.conv_general_dilated(
-        padded, layer.w, (1,) * len(space), "VALID", dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C")
-    )
-    return _affine(layer, product, weight_std, bias_std)
+    """One product per row of pixels, with the rows of its window side by side.
+
+    On a CPU, in the loops of training, it is several times faster than XLA's convolution.
+    """
+    image, filters = (z, layer.w) if z.ndim == 4 else (z[:, :, None], layer.w[:, None])
+    n, height, width, _ = image.shape
+    tall, wide, _, fan_out = filters.shape
+    # Which entry of a filter's row takes a pixel of the input's row to one of the output's row.
+    entry = np.arange(width)[:, None] - np.arange(width) + (wide - 1) // 2
+    entry = entry % width if padding == "circular" else entry
+    taken = jnp.asarray(entry == np.arange(wide)[:, None, None], filters.dtype)
+    matrix = jnp.einsum("hwio,wab->haibo", filters, taken).reshape(-1, width * fan_out)
+    above_below = [(0, 0), ((tall - 1) // 2, tall // 2), (0, 0)]
+    mode = "wrap" if padding == "circular" else "constant"
+    rows = jnp.pad(image.reshape(n, height, -1), above_below, mode=mode)
+    windows = jnp.concatenate([rows[:, i : i + height] for i in range(tall)], axis=-1)
+    return _affine(layer, (windows @ matrix).reshape(*z.shape[:-1], fan_out), weight_std, bias_std)
