@@ -1,7 +1,8 @@
-"""Sphinx extension: a page shows a figure out of an executed notebook.
+"""Sphinx extension for the figures of executed notebooks: pages show them, and each has an alternative text.
 
 `` {notebook-figure} hu2020/figure_1 front-page `` is a `{figure}` whose image is the picture that the cell
-with that tag put out. A notebook, cell or picture that is not there is a warning.
+with that tag put out. A notebook, cell or picture that is not there is a warning, and so is a cell of a
+notebook page that puts out a picture and has no text under `mystnb: {image: {alt: ...}}` in its metadata.
 """
 
 import base64
@@ -31,6 +32,23 @@ def read_picture(notebook: Path, tag: str) -> bytes:
     return base64.b64decode(pictures[0])
 
 
+def cells_without_alt(notebook: nbformat.NotebookNode) -> list[str]:
+    """The first lines of the cells that put out a picture and have no alternative text for it."""
+    return [
+        cell.source.partition("\n")[0]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        and any("image/png" in output.get("data", {}) for output in cell.outputs)
+        and not cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "").strip()
+    ]
+
+
+def _check_alt(app, docname, source):
+    if Path(app.env.doc2path(docname)).suffix == ".ipynb":
+        for line in cells_without_alt(nbformat.reads(source[0], as_version=4)):
+            logger.warning("the figure of the cell %r has no alternative text", line, location=docname)
+
+
 class NotebookFigure(Figure):
     """`notebook tag` with the options and the caption of `{figure}`; `:alt:` is required."""
 
@@ -56,5 +74,6 @@ class NotebookFigure(Figure):
 
 
 def setup(app):
+    app.connect("source-read", _check_alt)
     app.add_directive("notebook-figure", NotebookFigure)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

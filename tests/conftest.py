@@ -9,6 +9,7 @@ jax.config.update("jax_enable_x64", True)
 # Another project's tests, which have a runner of their own.
 collect_ignore = ["neural_tangents_suite"]
 
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache folder, so that no test sees or touches the user's own."""

@@ -6,9 +6,6 @@ from scipy import integrate, stats
 
 import earlytime as et
 
-DEPTHS = [1, 2, 4, 8]
-
-
 def pair(dim, length, length2, cosine):
     """Two inputs of norms length √d and length2 √d with this cosine."""
     x = np.zeros((2, dim))
@@ -30,7 +27,7 @@ def arc_cosine(cosine):
     return (np.sin(angle) + (np.pi - angle) * cosine) / (2 * np.pi), (np.pi - angle) / (2 * np.pi)
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", [1, 8])
 def test_relu_is_the_arc_cosine_kernel(depth):
     length, length2, cosine = 0.8, 1.3, 0.3
     nngp = ntk = cosine
@@ -43,11 +40,9 @@ def test_relu_is_the_arc_cosine_kernel(depth):
     np.testing.assert_allclose(kernel.ntk, 2 * length * length2 * ntk, rtol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "softplus", "sigmoid"])
+@pytest.mark.parametrize("activation", ["tanh", "softplus"])
 def test_one_layer_is_the_integral(activation):
-    phi = {"tanh": np.tanh, "softplus": lambda z: np.logaddexp(z, 0), "sigmoid": lambda z: 1 / (1 + np.exp(-z))}[
-        activation
-    ]
+    phi = {"tanh": np.tanh, "softplus": lambda z: np.logaddexp(z, 0)}[activation]
     s, s2, cosine = 0.9, 1.2, 0.4
     value, _ = integrate.dblquad(
         lambda b, a: phi(s * a) * phi(s2 * (cosine * a + np.sqrt(1 - cosine**2) * b))
@@ -56,7 +51,7 @@ def test_one_layer_is_the_integral(activation):
     np.testing.assert_allclose(et.deep_kernel(activation, depth=1)(s, s2, cosine).nngp, value, rtol=1e-6)
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu", "softplus", "sigmoid", et.leaky_relu(0.2), "abs"])
+@pytest.mark.parametrize("activation", ["erf", "softplus", et.leaky_relu(0.2)])
 def test_one_hidden_layer_is_theorem_3_6(activation):
     moments, kernel = et.gaussian_moments(activation), et.affine_kernel(activation, depth=1)
     np.testing.assert_allclose(kernel.slope, 2 * moments.zeta**2, atol=1e-9)
@@ -77,8 +72,7 @@ def test_softplus_needs_more_than_one_norm_feature():
     assert abs(norms[1, 0] ** 2 / norms[0, 0] - 0.0043) < 1e-4
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu", "softplus"])
-@pytest.mark.parametrize("bias_std", [0.0, 0.5])
+@pytest.mark.parametrize("activation, bias_std", [("relu", 0.0), ("softplus", 0.5)])
 def test_the_expansion_is_taylors(activation, bias_std):
     options = {"depth": 3, "weight_std": 1.3, "bias_std": bias_std}
     expansion = et.affine_kernel(activation, **options)
@@ -100,14 +94,13 @@ def test_equal_norms_leave_the_lengths_out():
     np.testing.assert_allclose(matrix, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["erf", "softplus"])
-def test_float64_whatever_the_precision(activation):
+def test_float64_whatever_the_precision():
     jax.config.update("jax_enable_x64", False)
     try:
-        found = et.affine_kernel(activation, depth=4)
+        found = et.affine_kernel("softplus", depth=4)
     finally:
         jax.config.update("jax_enable_x64", True)
-    for ours, theirs in zip(found, et.affine_kernel(activation, depth=4)):
+    for ours, theirs in zip(found, et.affine_kernel("softplus", depth=4)):
         np.testing.assert_array_equal(ours, theirs)
 
 

@@ -124,33 +124,11 @@ def _flatten_fun_nokwargs(fn, tree):
 
 
 def _linearize(fn, *primals, has_aux):
-    """`ad.linearize` of JAX before 0.5: outputs, which of them are unknown, a linear jaxpr, its constants.
-
-    Every equation of the jaxpr depends on the inputs, as the rules of neural-tangents expect.
-    """
+    """`ad.linearize` of JAX before 0.5: outputs, which of them are unknown, a linear jaxpr, its constants."""
     out, f_jvp = jax.linearize(fn, *primals)
-    closed = jax.make_jaxpr(f_jvp)(*primals)
-    jaxpr = closed.jaxpr
-    known = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    linear, equations = set(jaxpr.invars), []
-
-    def value(atom):
-        return atom.val if isinstance(atom, jax.extend.core.Literal) else known[atom]
-
-    for eqn in jaxpr.eqns:
-        if any(atom in linear for atom in eqn.invars if not isinstance(atom, jax.extend.core.Literal)):
-            linear.update(eqn.outvars)
-            equations.append(eqn)
-        else:
-            result = eqn.primitive.bind(*map(value, eqn.invars), **eqn.params)
-            results = result if eqn.primitive.multiple_results else [result]
-            known.update(zip(eqn.outvars, results, strict=True))
-
-    pruned = types.SimpleNamespace(
-        constvars=list(known), invars=jaxpr.invars, outvars=jaxpr.outvars, eqns=equations
-    )
+    linear = jax.make_jaxpr(f_jvp)(*primals)
     unknown = types.SimpleNamespace(is_known=lambda: False)
-    return out, [unknown] * len(jaxpr.outvars), pruned, list(known.values())
+    return out, [unknown] * len(out), linear.jaxpr, linear.consts
 
 
 def _eqn_vjp_fn(eqn, cotangent, *operands):
@@ -163,7 +141,8 @@ def _eqn_vjp_fn(eqn, cotangent, *operands):
 
     def apply(*linear):
         values = dict(enumerate(operands)) | dict(zip(places, linear, strict=True))
-        return eqn.primitive.bind(*values.values(), **eqn.params)
+        out = eqn.primitive.bind(*values.values(), **eqn.params)
+        return out[0] if eqn.primitive.multiple_results else out
 
     # A primitive's rule would be there to be called, but there are several kinds, and more to come.
     shapes = [jax.ShapeDtypeStruct(operands[i].aval.shape, operands[i].aval.dtype) for i in places]

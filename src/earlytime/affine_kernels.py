@@ -80,12 +80,29 @@ def deep_kernel(
     check_integer("depth", depth, at_least=1)
     check_finite("weight_std", weight_std)
     check_finite("bias_std", bias_std)
+    return _deep_kernel(phi, depth, float(weight_std), float(bias_std))
+
+
+@functools.cache
+def _deep_kernel(phi, depth, weight_std, bias_std) -> Callable[..., Kernels]:
+    one_pair = functools.partial(_one_pair(phi, weight_std, bias_std), depth)
+    vectorized = jax.jit(jnp.vectorize(one_pair, signature="(),(),()->(),()"))
+
+    def kernel(length, length2, cosine) -> Kernels:
+        dtype = jnp.result_type(float)
+        return Kernels(*vectorized(*(jnp.asarray(v, dtype) for v in (length, length2, cosine))))
+
+    return kernel
+
+
+def _one_pair(phi: Callable, weight_std: float, bias_std: float) -> Callable:
+    """(depth, length, length2, cosine) -> both kernels; a depth that is traced compiles once for all."""
     g, rows = _hermite(_ORDER)
 
-    def one_pair(length, length2, cosine):
+    def one_pair(depth, length, length2, cosine):
         nodes, table = jnp.asarray(g, cosine.dtype), jnp.asarray(rows, cosine.dtype)
 
-        def hidden_layer(carry, _):
+        def hidden_layer(_, carry):
             nngp, ntk, variance, variance2 = carry
             s, s2 = jnp.sqrt(variance), jnp.sqrt(variance2)
             values, values2 = phi(s * nodes), phi(s2 * nodes)
@@ -95,21 +112,14 @@ def deep_kernel(
             nngp = weight_std**2 * jnp.polyval(series, cosine, unroll=1) + bias_std**2
             ntk = nngp + weight_std**2 * slope * ntk
             variance, variance2 = (weight_std**2 * table[0] @ v**2 + bias_std**2 for v in (values, values2))
-            return (nngp, ntk, variance, variance2), None
+            return nngp, ntk, variance, variance2
 
         at_first = lambda product: weight_std**2 * product + bias_std**2
         nngp = at_first(cosine * length * length2)
         start = nngp, nngp, at_first(length**2), at_first(length2**2)
-        (nngp, ntk, _, _), _ = jax.lax.scan(hidden_layer, start, length=depth)
-        return nngp, ntk
+        return jax.lax.fori_loop(0, depth, hidden_layer, start)[:2]
 
-    vectorized = jax.jit(jnp.vectorize(one_pair, signature="(),(),()->(),()"))
-
-    def kernel(length, length2, cosine) -> Kernels:
-        dtype = jnp.result_type(float)
-        return Kernels(*vectorized(*(jnp.asarray(v, dtype) for v in (length, length2, cosine))))
-
-    return kernel
+    return one_pair
 
 
 class AffineKernel(NamedTuple):
@@ -150,18 +160,21 @@ def affine_kernel(
         >>> print(f"{kernel.slope:.6f} {abs(kernel.norms[0, 0]):.6f}")
         0.916767 0.000000
     """
+    check_integer("depth", depth, at_least=1)
+    check_finite("weight_std", weight_std)
+    check_finite("bias_std", bias_std)
     with float64():
-        found = _derivatives(resolve_activation(activation), depth, float(weight_std), float(bias_std))
+        at = jnp.ones(()), jnp.zeros(())
+        found = _derivatives(resolve_activation(activation), float(weight_std), float(bias_std), depth, *at)
         slope, curvature, norms = jax.tree.map(np.asarray, found)
     return AffineKernel(float(slope), float(curvature), norms)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _derivatives(phi, depth, weight_std, bias_std):
-    kernel = deep_kernel(phi, depth=depth, weight_std=weight_std, bias_std=bias_std)
-
-    ntk = lambda *at: kernel(*at).ntk
-    one, zero = jnp.ones(()), jnp.zeros(())
+# One program for all depths. The point is an argument: with a constant XLA would compute while it compiles.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _derivatives(phi, weight_std, bias_std, depth, one, zero):
+    kernel = _one_pair(phi, weight_std, bias_std)
+    ntk = lambda *at: kernel(depth, *at)[1]
     in_rho = _taylor(lambda rho: ntk(one, one, rho), zero)
     in_lengths = _taylor(lambda r2: _taylor(lambda r: ntk(r, r2, zero), one), one)
     return in_rho[1], 2 * in_rho[2], in_lengths
@@ -174,66 +187,6 @@ def _taylor(f: Callable, at: Float[Array, ""]) -> Float[Array, "3 ..."]:
     return jnp.stack([value, first, second / 2])
 
 
-class AffineKernel(NamedTuple):
-    r"""The tangent kernel κ(r, r', ρ) of a deep network near orthogonal inputs of norm √d, in float64.
-
-    Attributes:
-        slope: ∂κ/∂ρ at (1, 1, 0).
-        curvature: ∂²κ/∂ρ² at (1, 1, 0).
-        norms: (3, 3) the expansion of κ(r, r', 0) in both lengths,
-            $\sum_{ij} \mathrm{norms}_{ij} (r-1)^i (r'-1)^j$; norms[0, 0] is κ(1, 1, 0).
-    """
-
-    slope: float
-    curvature: float
-    norms: Float[np.ndarray, "3 3"]
-
-
-def affine_kernel(
-    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
-) -> AffineKernel:
-    r"""The derivatives of a deep network's tangent kernel that decide what it learns early.
-
-    $$\Theta(x, x') \approx \kappa'(0)\,\rho + \kappa(0) + \tfrac12\kappa''(0)\,\rho^2, \qquad
-      \rho = \langle x, x'\rangle/d$$
-
-    By automatic differentiation of `deep_kernel`, in float64 whatever JAX's precision.
-
-    Source: Hu et al. 2020, section 4; the norms are derived in the book.
-
-    Args:
-        activation, depth, weight_std, bias_std: as in `deep_kernel`.
-
-    Returns:
-        AffineKernel.
-
-    Example:
-        >>> kernel = affine_kernel("erf", depth=4)
-        >>> print(f"{kernel.slope:.6f} {abs(kernel.norms[0, 0]):.6f}")
-        0.916767 0.000000
-    """
-    with float64():
-        found = _derivatives(resolve_activation(activation), depth, float(weight_std), float(bias_std))
-        slope, curvature, norms = jax.tree.map(np.asarray, found)
-    return AffineKernel(float(slope), float(curvature), norms)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _derivatives(phi, depth, weight_std, bias_std):
-    kernel = deep_kernel(phi, depth=depth, weight_std=weight_std, bias_std=bias_std)
-
-    def derivative(orders):
-        f = lambda *at: kernel(*at).ntk
-        for argument, order in enumerate(orders):
-            for _ in range(order):
-                f = jax.jacfwd(f, argument)
-        return f(jnp.ones(()), jnp.ones(()), jnp.zeros(()))
-
-    factorial = (1.0, 1.0, 2.0)
-    norms = [[derivative((i, j, 0)) / (factorial[i] * factorial[j]) for j in range(3)] for i in range(3)]
-    return derivative((0, 0, 1)), derivative((0, 0, 2)), jnp.asarray(norms)
-
-
 class AffineFeatures(NamedTuple):
     """A feature map x: (n, d) -> (n, d + p) of `affine_features`.
 
@@ -242,7 +195,7 @@ class AffineFeatures(NamedTuple):
         norms: (3, p) the factors of 1, r - 1 and (r - 1)², r = ‖x‖/√d, in p further features.
     """
 
-    linear: float
+    linear: Float[Array, ""]
     norms: Float[Array, "3 p"]
 
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n d+p"]:
@@ -285,4 +238,4 @@ def affine_features(
     # A kernel's table of derivatives is positive semidefinite, so it has a square root.
     values, vectors = jnp.linalg.eigh(norms)
     root = vectors * jnp.sqrt(jnp.maximum(values, 0))
-    return AffineFeatures(float(np.sqrt(max(kernel.slope, 0.0) / dim)), root)
+    return AffineFeatures(jnp.sqrt(jnp.maximum(kernel.slope, 0) / dim), root)

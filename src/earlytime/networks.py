@@ -76,10 +76,10 @@ def _two_layer(dim: int, width: int, phi: Callable) -> Network:
         # At the start each neuron meets its opposite before anything is rounded (v is ±1), so that
         # the output is 0 to the last bit, in whatever order the rest is added up.
         first, second = (
-            phi(x @ w.T / np.sqrt(dim)) * v
+            phi(x @ (w / math.sqrt(dim)).T) * v
             for w, v in zip(jnp.split(params.w, 2), jnp.split(params.v, 2))
         )
-        return jnp.sum(first + second, axis=1) / np.sqrt(width)
+        return jnp.sum(first + second, axis=1) / math.sqrt(width)
 
     return Network(init, apply)
 

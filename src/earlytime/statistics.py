@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from earlytime._validation import check_finite, check_integer
 def over_seeds(
     run: Callable[..., Any], seed: int, num_seeds: int, *args: Any, batch_size: int | None = None
 ) -> Any:
-    """Run a function of a key for several seeds, in one compiled program.
+    """Run a function of a key for several seeds, with one compiled program.
 
     Args:
         run: (key, *args) -> any pytree of arrays.
@@ -43,15 +44,14 @@ def over_seeds(
     if batch_size is not None:
         check_integer("batch_size", batch_size, at_least=1)
     keys = jax.random.split(jax.random.key(seed), num_seeds)
-
-    def run_all(keys, *args):
-        one = lambda key: run(key, *args)
-        if batch_size is None:
-            return jax.vmap(one)(keys)
-        # Without a batch axis where there is one key at a time: products of matrices are then faster.
-        return jax.lax.map(one, keys, batch_size=None if batch_size == 1 else batch_size)
-
-    return jax.jit(run_all)(keys, *args)
+    if batch_size == 1:  # without an axis for the keys, which products of matrices would pay for
+        program = jax.jit(run)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(program(key, *args) for key in keys))
+    program = jax.jit(jax.vmap(run, (0, *[None] * len(args))))
+    size = min(batch_size or num_seeds, num_seeds)
+    batches = [np.arange(first, first + size) % num_seeds for first in range(0, num_seeds, size)]
+    results = [program(keys[batch], *args) for batch in batches]  # all of one size: compiled once
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_seeds], *results)
 
 
 def confidence_interval(values: Float[np.ndarray, " num_seeds"]) -> tuple[float, float]:

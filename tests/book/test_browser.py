@@ -60,6 +60,7 @@ A caption.
 ```
 """
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+ALT = "A dot, in a notebook: 'quoted' and \"quoted\"."
 BIBLIOGRAPHY = "@article{someone, title={A paper}, author={Some, One}, year={2020}, journal={A journal}}"
 
 
@@ -81,7 +82,7 @@ def stage(tmp_path_factory):
         new_markdown_cell("# Concentration"),
         new_code_cell("hidden = 1", metadata={"tags": ["hide-cell"]}),
         new_code_cell("shown", outputs=[shown]),
-        new_code_cell("dot", metadata={"tags": ["a-figure"]}, outputs=[dot]),
+        new_code_cell("dot", metadata={"tags": ["a-figure"], "mystnb": {"image": {"alt": ALT}}}, outputs=[dot]),
     ]
     notebook.parent.mkdir(parents=True)
     nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), notebook)
@@ -161,6 +162,7 @@ def test_notebook_page(visit):
     assert not page.get_by_text("hidden = 1").is_visible()
     page.wait_for_selector("div.cell_output mjx-container svg")
     assert page.locator("div.cell_output table").count() == 1
+    assert page.locator("div.cell_output img").get_attribute("alt") == ALT
     repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     colab = repository.replace("https://github.com", "https://colab.research.google.com/github")
     assert page.locator(f"a[href='{colab}/blob/main/notebooks/{NOTEBOOK}.ipynb']").count() == 1
@@ -183,7 +185,7 @@ def test_status_page(visit):
 
 
 
-def test_missing_numbers_fail_the_build(stage, tmp_path):
+def test_missing_numbers_and_alternative_texts_fail_the_build(stage, tmp_path):
     folder = tmp_path / "broken"
     shutil.copytree(stage, folder, ignore=shutil.ignore_patterns("out"))
     with open(folder / "stage/book/index.md", "a") as page:
@@ -191,8 +193,11 @@ def test_missing_numbers_fail_the_build(stage, tmp_path):
     (folder / f"results/{NOTEBOOK}.json").write_text(
         json.dumps({"claims": {CLAIMS[0].id: {"cases": {"erf": [1.0, 2.0]}, "sizes": {"dim": 8}, "reason": ""}}})
     )
+    notebook = folder / f"stage/notebooks/{NOTEBOOK}.ipynb"
+    notebook.write_text(notebook.read_text().replace('"alt"', '"class"'))
     code, printed = build(folder)
     assert code != 0
+    assert f"{notebook}: WARNING: the figure of the cell 'dot' has no alternative text" in printed
     assert "no claim 'no-such-claim'" in printed
     assert "got 'no-such-case'" in printed
     assert f"the notebook of the claim '{CLAIMS[1].id}' ran and recorded nothing for it" in printed
