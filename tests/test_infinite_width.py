@@ -55,9 +55,14 @@ def test_affine_kernel_by_differentiating_neural_tangents(activation, depth):
     np.testing.assert_allclose(ours.curvature, jax.grad(jax.grad(kappa))(0.0), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["convolutional", "residual"])
-@pytest.mark.parametrize("shape, filter_size", [((8, 1), 4), ((3, 4, 1), 3)])
-@pytest.mark.parametrize("padding", ["circular", "zero"])
+@pytest.mark.parametrize(
+    "kind, shape, filter_size, padding",
+    [
+        ("convolutional", (8, 1), 4, "circular"),
+        ("convolutional", (3, 4, 1), 3, "zero"),
+        ("residual", (3, 4, 1), 3, "circular"),
+    ],
+)
 def test_wide_convolutions_have_the_infinite_kernel(kind, shape, filter_size, padding):
     options = {"filter_size": filter_size, "padding": padding, "bias_std": 0.3}
     options |= {"depth": 2} if kind == "convolutional" else {"num_blocks": 1}

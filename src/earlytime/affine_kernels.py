@@ -74,7 +74,7 @@ def deep_kernel(
     Example:
         >>> kernel = deep_kernel("erf", depth=1)
         >>> print(f"{kernel(1.0, 1.0, 0.5).ntk:.4f}")
-        0.4388
+        0.4414
     """
     phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
