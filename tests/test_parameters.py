@@ -26,8 +26,16 @@ def test_good_parameters_pass_beside_what_a_notebook_holds():
     ],
 )
 def test_bad_parameters_are_named(name, value):
-    with pytest.raises(ValueError, match=f"^({name}|{name.rstrip('s')}): "):
+    with pytest.raises(ValueError, match=f"^{name}: "):
         et.check_parameters(GOOD | {name: value}, *GOOD)
+
+
+@pytest.mark.parametrize(
+    "name, value", [("depths", [2, 0]), ("kernel_dims", [0]), ("wide_dims", []), ("filter_sizes", [3.5]), ("channels", 0)]
+)
+def test_sizes_of_other_notebooks_are_checked_too(name, value):
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        et.check_parameters({name: value}, name)
 
 
 def test_a_declared_parameter_must_be_there():

@@ -11,10 +11,13 @@ from earlytime._validation import check_integer
 from earlytime.activations import resolve_activation
 
 _AT_LEAST_ONE = (
-    "dim", "num_samples", "num_test", "num_steps", "num_records", "num_seeds", "seeds_at_once",
-    "block_size", "num_matvecs",
+    "dim", "depth", "channels", "filter_size", "num_samples", "num_test", "num_steps", "num_records",
+    "num_seeds", "seeds_at_once", "block_size", "num_matvecs",
 )
-_PLURALS = {"dims": "dim", "widths": "width", "activations": "activation", "sample_sizes": "num_samples"}
+_PLURALS = {
+    "dims": "dim", "wide_dims": "dim", "kernel_dims": "dim", "widths": "width", "depths": "depth",
+    "filter_sizes": "filter_size", "activations": "activation", "sample_sizes": "num_samples",
+}
 _PRECISIONS = ("float32", "float64")
 
 
@@ -56,7 +59,10 @@ def _check_value(name: str, value) -> None:
         if not isinstance(value, list) or not value:
             raise ValueError(f"{name}: expected a list that is not empty, got {value!r}")
         for entry in value:
-            _check_value(_PLURALS[name], entry)
+            try:
+                _check_value(_PLURALS[name], entry)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
     elif name == "seed":
         check_integer(name, value, at_least=0)
     elif name in _AT_LEAST_ONE:
