@@ -31,6 +31,14 @@ def test_fully_connected_is_the_formula():
     assert [layer.w.shape for layer in params] == [(12, 8), (8, 8), (8, 1)]
 
 
+def test_a_width_of_every_layer():
+    network = et.fully_connected(12, (8, 2, 6), "tanh", depth=3)
+    params = network.init(jax.random.key(0))
+    assert [layer.w.shape for layer in params] == [(12, 8), (8, 2), (2, 6), (6, 1)]
+    assert network.apply(params, inputs()).shape == (5,)
+    assert et.fully_connected(12, [8, 8], "tanh", depth=2) is et.fully_connected(12, 8, "tanh", depth=2)
+
+
 @pytest.mark.parametrize("padding", ["circular", "zero"])
 @pytest.mark.parametrize("shape, q", [((6, 2), 3), ((6, 2), 4), ((3, 4, 1), 2), ((3, 4, 1), 3)])
 def test_convolution_is_the_sum_over_a_window(shape, q, padding):
@@ -149,6 +157,8 @@ def test_equal_arguments_give_equal_networks(build):
         ("activation", lambda: et.fully_connected(3, 4, "gelu2", depth=1)),
         ("weight_std", lambda: et.fully_connected(3, 4, "erf", depth=1, weight_std=0.0)),
         ("bias_std", lambda: et.fully_connected(3, 4, "erf", depth=1, bias_std=-1.0)),
+        ("width", lambda: et.fully_connected(3, (4, 2), "erf", depth=3)),
+        ("width", lambda: et.fully_connected(3, [4, 0], "erf", depth=2)),
         ("num_outputs", lambda: et.fully_connected(3, 4, "erf", depth=1, num_outputs=0)),
         ("num_outputs", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=3, num_outputs=True)),
         ("num_outputs", lambda: et.residual((8, 1), 4, "erf", num_blocks=1, num_outputs=2.0)),

@@ -31,7 +31,7 @@ class Layer(NamedTuple):
 
 def fully_connected(
     dim: int,
-    width: int,
+    width: int | Sequence[int],
     activation: Activation,
     *,
     depth: int,
@@ -39,7 +39,7 @@ def fully_connected(
     bias_std: float = 0.0,
     num_outputs: int | None = None,
 ) -> Network:
-    r"""A fully connected network with `depth` hidden layers of one width.
+    r"""A fully connected network with `depth` hidden layers.
 
     $$h^{l+1} = \frac{\sigma_w}{\sqrt{n_l}}\, W^{l+1} z^l + \sigma_b\, b^{l+1}, \qquad z^l = \varphi(h^l), \quad z^0 = x$$
 
@@ -47,7 +47,7 @@ def fully_connected(
 
     Args:
         dim: d, the number of inputs.
-        width: neurons of every hidden layer.
+        width: neurons of every hidden layer, or one number per hidden layer: (1024, 4, 1024) has a bottleneck.
         activation: a name or a function.
         depth: hidden layers, at least 1.
         weight_std: σ_w.
@@ -59,7 +59,8 @@ def fully_connected(
         or (n, k) with `num_outputs`.
 
     Raises:
-        ValueError: a size below 1, an unknown activation, a scale that is negative or not finite.
+        ValueError: a size below 1, widths that are not `depth` many, an unknown activation, a scale that is
+            negative or not finite.
 
     Example:
         >>> network = fully_connected(3, 8, "erf", depth=4)
@@ -67,18 +68,23 @@ def fully_connected(
         >>> len(params), network.apply(params, jnp.ones((2, 3))).shape
         (5, (2,))
     """
-    for name, value in (("dim", dim), ("width", width), ("depth", depth)):
-        check_integer(name, value, at_least=1)
+    check_integer("dim", dim, at_least=1)
+    check_integer("depth", depth, at_least=1)
+    widths = tuple(width) if isinstance(width, Sequence) else (width,) * depth
+    for size in widths:
+        check_integer("width", size, at_least=1)
+    if len(widths) != depth:
+        raise ValueError(f"width: expected one number, or {depth}, one per hidden layer, got {width!r}")
     num_outputs = _check_readout(weight_std, bias_std, num_outputs)
     return _fully_connected(
-        int(dim), int(width), resolve_activation(activation), int(depth), float(weight_std), float(bias_std),
+        int(dim), tuple(map(int, widths)), resolve_activation(activation), float(weight_std), float(bias_std),
         num_outputs,
     )
 
 
 @functools.cache
-def _fully_connected(dim, width, phi, depth, weight_std, bias_std, num_outputs) -> Network:
-    sizes = (dim, *[width] * depth, num_outputs or 1)
+def _fully_connected(dim, widths, phi, weight_std, bias_std, num_outputs) -> Network:
+    sizes = (dim, *widths, num_outputs or 1)
 
     def init(key: PRNGKeyArray) -> tuple[Layer, ...]:
         return _draw(key, list(zip(sizes, sizes[1:])), bias_std)
