@@ -82,7 +82,8 @@ def hessian_norm(
     r"""The largest absolute eigenvalue of the output's Hessian, $\|\nabla_w^2 f(w; x)\|$.
 
     By Lanczos, from `num_matvecs` products: the dense Hessian never exists. Works under jit and vmap;
-    for several inputs, map over them. It needs memory for num_matvecs + 6 parameter vectors.
+    for several inputs, map over them. It needs memory for about 2 num_matvecs + 2 parameter vectors:
+    Lanczos keeps its vectors, and XLA on a CPU a copy of them.
 
     Source: Liu et al. 2020, section 2, whose central quantity it is.
 
