@@ -31,6 +31,14 @@ def test_fully_connected_is_the_formula():
     assert [layer.w.shape for layer in params] == [(12, 8), (8, 8), (8, 1)]
 
 
+def test_a_width_of_every_layer():
+    network = et.fully_connected(12, (8, 2, 6), "tanh", depth=3)
+    params = network.init(jax.random.key(0))
+    assert [layer.w.shape for layer in params] == [(12, 8), (8, 2), (2, 6), (6, 1)]
+    assert network.apply(params, inputs()).shape == (5,)
+    assert et.fully_connected(12, [8, 8], "tanh", depth=2) is et.fully_connected(12, 8, "tanh", depth=2)
+
+
 @pytest.mark.parametrize("padding", ["circular", "zero"])
 @pytest.mark.parametrize("shape, q", [((6, 2), 3), ((6, 2), 4), ((3, 4, 1), 2), ((3, 4, 1), 3)])
 def test_convolution_is_the_sum_over_a_window(shape, q, padding):
@@ -63,6 +71,26 @@ def test_residual_blocks_add():
     )
     ones = [p._replace(w=p.w if i in (0, 5) else 0.5 + 0 * p.w) for i, p in enumerate(params)]
     assert not np.allclose(network.apply(tuple(ones), inputs()), plain.apply((ones[0], ones[-1]), inputs()))
+
+
+@every_network
+def test_outputs_of_their_own(build):
+    """Every output has weights of its own over the same hidden layers, and one of them is the default."""
+    network, x = build(num_outputs=3, bias_std=0.5), inputs()
+    params = network.init(jax.random.key(0))
+    outputs = network.apply(params, x)
+    assert outputs.shape == (5, 3)
+    for k in range(3):
+        readout = jax.tree.map(lambda leaf: leaf[..., k : k + 1], params[-1])
+        alone = build(bias_std=0.5).apply((*params[:-1], readout), x)
+        np.testing.assert_allclose(outputs[:, k], alone, rtol=1e-12)
+    one, default = build(num_outputs=1), build()
+    assert one.apply(one.init(jax.random.key(0)), x).shape == (5, 1)
+    np.testing.assert_array_equal(
+        one.apply(one.init(jax.random.key(0)), x)[:, 0], default.apply(default.init(jax.random.key(0)), x)
+    )
+    start = et.symmetric(network)
+    np.testing.assert_array_equal(start.apply(start.init(jax.random.key(0)), x), np.zeros((5, 3)))
 
 
 @every_network
@@ -116,7 +144,8 @@ def test_wide_networks_have_the_infinite_kernel(activation, depth, bias_std):
 @every_network
 def test_equal_arguments_give_equal_networks(build):
     assert build() is build() and et.symmetric(build()) is et.symmetric(build())
-    assert build() != build(weight_std=2.0)
+    assert build(num_outputs=2) is build(num_outputs=np.int64(2))
+    assert build() != build(weight_std=2.0) and build() != build(num_outputs=1)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +157,11 @@ def test_equal_arguments_give_equal_networks(build):
         ("activation", lambda: et.fully_connected(3, 4, "gelu2", depth=1)),
         ("weight_std", lambda: et.fully_connected(3, 4, "erf", depth=1, weight_std=0.0)),
         ("bias_std", lambda: et.fully_connected(3, 4, "erf", depth=1, bias_std=-1.0)),
+        ("width", lambda: et.fully_connected(3, (4, 2), "erf", depth=3)),
+        ("width", lambda: et.fully_connected(3, [4, 0], "erf", depth=2)),
+        ("num_outputs", lambda: et.fully_connected(3, 4, "erf", depth=1, num_outputs=0)),
+        ("num_outputs", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=3, num_outputs=True)),
+        ("num_outputs", lambda: et.residual((8, 1), 4, "erf", num_blocks=1, num_outputs=2.0)),
         ("shape", lambda: et.convolutional((8,), 4, "erf", depth=1, filter_size=3)),
         ("filter_size", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=9)),
         ("padding", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=3, padding="valid")),

@@ -14,6 +14,15 @@ from earlytime.affine_kernels import (
 )
 from earlytime.claims import record_claim, record_not_run
 from earlytime.comparison import Comparison, compare
+from earlytime.curvature import (
+    gradient_norms,
+    hessian_norm,
+    kernel_change,
+    kernel_change_bound,
+    output_hessian,
+    parameter_distance,
+    two_layer_hessian_norm,
+)
 from earlytime.deep_networks import Layer, convolutional, fully_connected, residual
 from earlytime.features import (
     EarlyTimeFeatures,
@@ -33,7 +42,7 @@ from earlytime.kernels import (
     two_layer_kernel,
 )
 from earlytime.linear_models import LinearModel, early_time_model, linear_model
-from earlytime.networks import Network, TwoLayerParams, symmetric, two_layer
+from earlytime.networks import Network, TwoLayerParams, symmetric, two_layer, with_output
 from earlytime.parameters import check_parameters, use_precision
 from earlytime.spectral import Norm, spectral_norm
 from earlytime.statistics import PowerLaw, confidence_interval, fit_power_law, over_seeds
@@ -69,13 +78,19 @@ __all__ = [
     "fit_power_law",
     "fully_connected",
     "gaussian_moments",
+    "gradient_norms",
+    "hessian_norm",
+    "kernel_change",
+    "kernel_change_bound",
     "leaky_relu",
     "linear_kernel",
     "linear_model",
     "load_images",
     "log_spaced_steps",
     "norm_feature",
+    "output_hessian",
     "over_seeds",
+    "parameter_distance",
     "record_claim",
     "record_not_run",
     "require_finite",
@@ -89,6 +104,8 @@ __all__ = [
     "teacher_labels",
     "train",
     "two_layer",
+    "two_layer_hessian_norm",
     "two_layer_kernel",
     "use_precision",
+    "with_output",
 ]

@@ -1,4 +1,7 @@
-r"""Networks as pairs of pure functions, in NTK parameterization: the two-layer one, and the symmetric start of any."""
+r"""Networks as pairs of pure functions, in NTK parameterization: the two-layer one, and what can be done to any.
+
+`symmetric` lets any network start at exactly 0, `with_output` puts a non-linearity behind its output.
+"""
 
 import functools
 import math
@@ -120,3 +123,62 @@ def _symmetric(network: Network) -> Network:
         return (outputs[0] - outputs[1]) / math.sqrt(2)
 
     return Network(init, apply)
+
+
+OUTPUTS = {
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "swish": jax.nn.swish,
+    "softmax": jax.nn.softmax,
+}
+
+
+def with_output(network: Network, nonlinearity: str | Callable, *, coordinate: int | None = None) -> Network:
+    r"""A network with a non-linearity behind its output, $\tilde f = \psi(f)$.
+
+    However wide the network, $\nabla^2\tilde f = \psi'(f)\,\nabla^2 f + \psi''(f)\,\nabla f\,\nabla f^\top$
+    keeps the second term: such a network does not become linear.
+
+    Source: Liu et al. 2020, section 4.
+
+    Args:
+        network: any (init, apply).
+        nonlinearity: ψ, "sigmoid", "tanh", "swish" or "softmax", or a function of the outputs. Softmax
+            takes a network with k outputs, built with `num_outputs=k`.
+        coordinate: give this one of the k outputs alone, so that the output is one number per sample.
+
+    Returns:
+        Network, with the parameters of `network`.
+
+    Raises:
+        ValueError: an unknown non-linearity; and from `apply`, softmax or a coordinate of a network that has
+            no k outputs.
+
+    Example:
+        >>> from earlytime import fully_connected
+        >>> network = with_output(fully_connected(3, 8, "tanh", depth=2, num_outputs=2), "softmax")
+        >>> print(jnp.sum(network.apply(network.init(jax.random.key(0)), jnp.ones((1, 3)))))
+        1.0
+    """
+    if isinstance(nonlinearity, str) and nonlinearity not in OUTPUTS:
+        raise ValueError(f"nonlinearity: expected one of {', '.join(OUTPUTS)}, got {nonlinearity!r}")
+    if not isinstance(nonlinearity, str) and not callable(nonlinearity):
+        raise ValueError(f"nonlinearity: expected a name or a function, got {nonlinearity!r}")
+    if coordinate is not None:
+        check_integer("coordinate", coordinate, at_least=0)
+    psi = OUTPUTS[nonlinearity] if isinstance(nonlinearity, str) else nonlinearity
+    return _with_output(network, psi, None if coordinate is None else int(coordinate))
+
+
+@functools.cache
+def _with_output(network: Network, psi: Callable, coordinate: int | None) -> Network:
+    def apply(params, x):
+        outputs = network.apply(params, x)
+        if outputs.ndim != 2 and (psi is OUTPUTS["softmax"] or coordinate is not None):
+            raise ValueError(f"network: expected k outputs per sample (num_outputs=k), got shape {outputs.shape}")
+        if coordinate is not None and coordinate >= outputs.shape[1]:
+            raise ValueError(f"coordinate: expected one below {outputs.shape[1]}, got {coordinate}")
+        outputs = psi(outputs)
+        return outputs if coordinate is None else outputs[:, coordinate]
+
+    return Network(network.init, apply)

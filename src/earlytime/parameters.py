@@ -12,11 +12,13 @@ from earlytime.activations import resolve_activation
 
 _AT_LEAST_ONE = (
     "dim", "depth", "channels", "filter_size", "num_samples", "num_test", "num_steps", "num_records",
-    "num_seeds", "seeds_at_once", "block_size", "num_matvecs",
+    "num_seeds", "seeds_at_once", "block_size", "num_matvecs", "num_matvecs_deep", "num_rounds", "num_points",
+    "num_pairs", "dim_large", "bottleneck",
 )
 _PLURALS = {
     "dims": "dim", "wide_dims": "dim", "kernel_dims": "dim", "widths": "width", "depths": "depth",
     "filter_sizes": "filter_size", "activations": "activation", "sample_sizes": "num_samples",
+    "deep_widths": "width", "channel_sizes": "channels", "radii": "radius", "output_scales": "output_scale",
 }
 _PRECISIONS = ("float32", "float64")
 
@@ -71,7 +73,7 @@ def _check_value(name: str, value) -> None:
         check_integer(name, value, at_least=2)
         if value % 2:
             raise ValueError(f"width: expected an even number, got {value}")
-    elif name.startswith("learning_rate"):
+    elif name.startswith("learning_rate") or name in ("radius", "output_scale"):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < np.inf:
             raise ValueError(f"{name}: expected a positive number, got {value!r}")
     elif name == "activation":

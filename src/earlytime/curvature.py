@@ -1,0 +1,238 @@
+r"""Second derivatives of the output in the parameters: how far a network is from linear.
+
+The Hessian H of f(w; x) in w is never formed: its products with vectors are the derivative of the
+gradient along them. Where H is small the tangent kernel cannot move.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from earlytime._validation import check_finite
+from earlytime.activations import Activation, resolve_activation
+from earlytime.kernels import Operator
+from earlytime.networks import TwoLayerParams
+from earlytime.spectral import Norm, spectral_norm
+
+
+def output_hessian(apply_fn: Callable, params: PyTree, x_single: Float[Array, " *d"]) -> Operator:
+    r"""The Hessian $H = \nabla_w^2 f(w; x)$ of the output at one input, as an operator.
+
+    A product with it is a forward derivative of the gradient, $Hu = \partial_\epsilon \nabla_w
+    f(w + \epsilon u; x)$, and costs about as much as four evaluations of f.
+
+    Source: Liu et al. 2020, section 2.
+
+    Args:
+        apply_fn: f(params, x: (n, ...)) -> (n,), twice differentiable. For a network with k outputs,
+            pass one of them (`with_output(..., coordinate=)`).
+        params: any pytree of p numbers.
+        x_single: one input, without an axis of samples.
+
+    Returns:
+        Operator of shape (p, p), on the parameters as `jax.flatten_util.ravel_pytree` lines them up.
+        Its `.dense()` holds p² numbers: for small networks only.
+
+    Raises:
+        ValueError: an input that is not finite, or an output that is not one number.
+
+    Example:
+        >>> hessian = output_hessian(lambda w, x: x @ w**2, jnp.ones(2), jnp.array([1.0, 3.0]))
+        >>> print(hessian.dense())
+        [[2. 0.]
+         [0. 6.]]
+    """
+    check_finite("x_single", x_single)
+    x_single = jnp.asarray(x_single)
+    shape = jax.eval_shape(apply_fn, params, x_single[None]).shape
+    if shape != (1,):
+        raise ValueError(f"apply_fn: expected an output of shape (1,) for one input, got {shape}")
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    return Operator(
+        Partial(_hessian_product, Partial(apply_fn), params, x_single),
+        Partial(_hessian_matrix, Partial(apply_fn), params, x_single),
+        (size, size), cheap_dense=False,
+    )
+
+
+def _hessian_product(apply_fn, params, x, u):
+    flat, unravel = ravel_pytree(params)
+    gradient = jax.grad(lambda p: apply_fn(p, x[None])[0])
+    return ravel_pytree(jax.jvp(gradient, (params,), (unravel(u.astype(flat.dtype)),))[1])[0]
+
+
+def _hessian_matrix(apply_fn, params, x):
+    flat, unravel = ravel_pytree(params)
+    return jax.hessian(lambda w: apply_fn(unravel(w), x[None])[0])(flat)
+
+
+def hessian_norm(
+    apply_fn: Callable,
+    params: PyTree,
+    x_single: Float[Array, " *d"],
+    *,
+    key: PRNGKeyArray,
+    num_matvecs: int = 40,
+) -> Norm:
+    r"""The largest absolute eigenvalue of the output's Hessian, $\|\nabla_w^2 f(w; x)\|$.
+
+    By Lanczos, from `num_matvecs` products: the dense Hessian never exists. Works under jit and vmap;
+    for several inputs, map over them. It needs memory for about 2 num_matvecs + 2 parameter vectors:
+    Lanczos keeps its vectors, and XLA on a CPU a copy of them.
+
+    Source: Liu et al. 2020, section 2, whose central quantity it is.
+
+    Args:
+        apply_fn, params, x_single: as in `output_hessian`.
+        key: random key of the first vector.
+        num_matvecs: the number of products, fixed; more make the residual smaller.
+
+    Returns:
+        Norm(value, residual). The value is never above the norm, up to rounding.
+
+    Raises:
+        ValueError: as `output_hessian`; num_matvecs below 1.
+
+    Example:
+        >>> f = lambda w, x: x @ w**2
+        >>> norm = hessian_norm(f, jnp.ones(2), jnp.array([1.0, 3.0]), key=jax.random.key(0))
+        >>> print(f"{norm.value:.4f}")
+        6.0000
+    """
+    return spectral_norm(output_hessian(apply_fn, params, x_single), key=key, num_matvecs=num_matvecs)
+
+
+def two_layer_hessian_norm(
+    params: TwoLayerParams, x_single: Float[Array, " d"], activation: Activation, *, trained: str
+) -> Float[Array, ""]:
+    r"""The Hessian norm of a two-layer network in closed form.
+
+    The Hessian has one block per neuron, with $u_r = w_r^\top x/\sqrt d$ and $s = \|x\|/\sqrt d$
+
+    $$\frac{1}{\sqrt m}\begin{pmatrix} a_r & b_r \\ b_r & 0 \end{pmatrix}, \qquad
+      a_r = v_r\, \varphi''(u_r)\, s^2, \quad b_r = \varphi'(u_r)\, s,$$
+
+    in the directions of x (first layer) and of $v_r$. With the first layer alone only $a_r$ is left,
+    with the second layer alone f is linear and nothing is.
+
+    Source: Liu et al. 2020, section 1, for scalar inputs and fixed v.
+
+    Args:
+        params: of `two_layer`, or of the same shapes.
+        x_single: (d,) one input.
+        activation: the network's, twice differentiable.
+        trained: "first", "second" or "both" layers.
+
+    Returns:
+        The norm.
+
+    Raises:
+        ValueError: unknown `trained` or activation, an input of another shape.
+
+    Example:
+        >>> params = TwoLayerParams(w=jnp.zeros((4, 2)), v=jnp.ones(4))
+        >>> print(two_layer_hessian_norm(params, jnp.ones(2), "tanh", trained="both"))
+        0.5
+    """
+    if trained not in ("first", "second", "both"):
+        raise ValueError(f"trained: expected one of first, second, both, got {trained!r}")
+    width, dim = params.w.shape
+    if np.shape(x_single) != (dim,):
+        raise ValueError(f"x_single: expected shape ({dim},), got {np.shape(x_single)}")
+    slope = jax.grad(resolve_activation(activation))
+    u = params.w @ x_single / np.sqrt(dim)
+    squared = jnp.sum(jnp.asarray(x_single) ** 2) / dim
+    a = jnp.abs(params.v * jax.vmap(jax.grad(slope))(u)) * squared
+    b = jax.vmap(slope)(u) * jnp.sqrt(squared)
+    blocks = {"first": a, "second": 0 * a, "both": (a + jnp.sqrt(a**2 + 4 * b**2)) / 2}[trained]
+    return jnp.max(blocks) / np.sqrt(width)
+
+
+def gradient_norms(apply_fn: Callable, params: PyTree, x: Float[Array, "n ..."]) -> Float[Array, " n"]:
+    r"""$\|\nabla_w f(w; x_i)\|$ of every input: the square roots of the tangent kernel's diagonal.
+
+    One input after the other, so that only one gradient exists at a time.
+
+    Args:
+        apply_fn: f(params, x: (n, ...)) -> (n,).
+        params: any pytree.
+        x: (n, ...) inputs.
+
+    Example:
+        >>> print(gradient_norms(lambda w, x: x @ w, jnp.zeros(2), jnp.array([[3.0, 4.0]])))
+        [5.]
+    """
+    gradient = jax.grad(lambda p, sample: apply_fn(p, sample[None])[0])
+    return jax.lax.map(lambda sample: jnp.linalg.norm(ravel_pytree(gradient(params, sample))[0]), jnp.asarray(x))
+
+
+def parameter_distance(params: PyTree, start: PyTree) -> Float[Array, ""]:
+    r"""$R = \|w - w_0\|$ over all parameters at once.
+
+    Example:
+        >>> print(parameter_distance({"a": jnp.ones(3), "b": jnp.ones(1)}, {"a": jnp.zeros(3), "b": jnp.zeros(1)}))
+        2.0
+    """
+    return jnp.linalg.norm(ravel_pytree(params)[0] - ravel_pytree(start)[0])
+
+
+def kernel_change(kernels: Float[Array, "r n n"]) -> Float[Array, " r"]:
+    r"""$\|K(w_t) - K(w_0)\|_F/\|K(w_0)\|_F$ along a trajectory.
+
+    Args:
+        kernels: (r, n, n), the tangent kernel at every recorded step, the start first.
+
+    Raises:
+        ValueError: kernels of another shape.
+
+    Example:
+        >>> print(kernel_change(jnp.stack([jnp.eye(2), 3 * jnp.eye(2)])))
+        [0. 2.]
+    """
+    if np.ndim(kernels) != 3 or np.shape(kernels)[1] != np.shape(kernels)[2]:
+        raise ValueError(f"kernels: expected shape (r, n, n), got {np.shape(kernels)}")
+    change = jnp.linalg.norm(kernels - kernels[0], axis=(1, 2))
+    return change / jnp.linalg.norm(kernels[0])
+
+
+def kernel_change_bound(
+    hessian_norms: Float[Array, " n"], distance: Float[Array, ""], gradient_norms: Float[Array, " n"]
+) -> Float[Array, "n n"]:
+    r"""How far the tangent kernel can have moved, given how small the Hessian was on the way.
+
+    $$|K_{(x,z)}(w) - K_{(x,z)}(w_0)| \le R\,\big(\epsilon_x \|\nabla f(w_0; z)\| + \epsilon_z \|\nabla f(w_0; x)\|\big)
+      + \epsilon_x \epsilon_z R^2$$
+
+    where the Hessian at x has at most the norm ε_x on the segment from w₀ to w, of length R: then the
+    gradient at x changes by at most ε_x R. With one ε for both inputs it is the paper's inequality.
+
+    Source: Liu et al. 2020, section 2.
+
+    Args:
+        hessian_norms: (n,) ε of every input.
+        distance: R = ‖w - w₀‖.
+        gradient_norms: (n,) ‖∇f(w₀; x_i)‖.
+
+    Returns:
+        (n, n) the bound for every pair.
+
+    Raises:
+        ValueError: shapes that differ.
+
+    Example:
+        >>> print(kernel_change_bound(jnp.array([0.1]), 1.0, jnp.array([2.0])))
+        [[0.41]]
+    """
+    if np.ndim(hessian_norms) != 1 or np.shape(hessian_norms) != np.shape(gradient_norms):
+        raise ValueError(
+            f"hessian_norms: expected shape (n,), as gradient_norms, "
+            f"got {np.shape(hessian_norms)} and {np.shape(gradient_norms)}"
+        )
+    moved = hessian_norms * distance
+    cross = jnp.outer(moved, gradient_norms)
+    return cross + cross.T + jnp.outer(moved, moved)
