@@ -21,7 +21,7 @@ from earlytime.features import (
     estimate_trace_sigma_squared,
     norm_feature,
 )
-from earlytime.gradient_descent import Trajectory, log_spaced_steps, require_finite, train
+from earlytime.gradient_descent import train
 from earlytime.images import ImageData, load_images
 from earlytime.inputs import Task, sample_inputs, sample_task, teacher_labels
 from earlytime.kernels import (
@@ -37,6 +37,7 @@ from earlytime.networks import Network, TwoLayerParams, symmetric, two_layer
 from earlytime.parameters import check_parameters, use_precision
 from earlytime.spectral import Norm, spectral_norm
 from earlytime.statistics import PowerLaw, confidence_interval, fit_power_law, over_seeds
+from earlytime.trajectories import Trajectory, log_spaced_steps, require_finite
 
 __all__ = [
     "AffineFeatures",
