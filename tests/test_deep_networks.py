@@ -66,6 +66,26 @@ def test_residual_blocks_add():
 
 
 @every_network
+def test_outputs_of_their_own(build):
+    """Every output has weights of its own over the same hidden layers, and one of them is the default."""
+    network, x = build(num_outputs=3, bias_std=0.5), inputs()
+    params = network.init(jax.random.key(0))
+    outputs = network.apply(params, x)
+    assert outputs.shape == (5, 3)
+    for k in range(3):
+        readout = jax.tree.map(lambda leaf: leaf[..., k : k + 1], params[-1])
+        alone = build(bias_std=0.5).apply((*params[:-1], readout), x)
+        np.testing.assert_allclose(outputs[:, k], alone, rtol=1e-12)
+    one, default = build(num_outputs=1), build()
+    assert one.apply(one.init(jax.random.key(0)), x).shape == (5, 1)
+    np.testing.assert_array_equal(
+        one.apply(one.init(jax.random.key(0)), x)[:, 0], default.apply(default.init(jax.random.key(0)), x)
+    )
+    start = et.symmetric(network)
+    np.testing.assert_array_equal(start.apply(start.init(jax.random.key(0)), x), np.zeros((5, 3)))
+
+
+@every_network
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_symmetric_start_is_exactly_zero(build, dtype):
     network = et.symmetric(build(bias_std=0.3))
@@ -116,7 +136,8 @@ def test_wide_networks_have_the_infinite_kernel(activation, depth, bias_std):
 @every_network
 def test_equal_arguments_give_equal_networks(build):
     assert build() is build() and et.symmetric(build()) is et.symmetric(build())
-    assert build() != build(weight_std=2.0)
+    assert build(num_outputs=2) is build(num_outputs=np.int64(2))
+    assert build() != build(weight_std=2.0) and build() != build(num_outputs=1)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +149,9 @@ def test_equal_arguments_give_equal_networks(build):
         ("activation", lambda: et.fully_connected(3, 4, "gelu2", depth=1)),
         ("weight_std", lambda: et.fully_connected(3, 4, "erf", depth=1, weight_std=0.0)),
         ("bias_std", lambda: et.fully_connected(3, 4, "erf", depth=1, bias_std=-1.0)),
+        ("num_outputs", lambda: et.fully_connected(3, 4, "erf", depth=1, num_outputs=0)),
+        ("num_outputs", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=3, num_outputs=True)),
+        ("num_outputs", lambda: et.residual((8, 1), 4, "erf", num_blocks=1, num_outputs=2.0)),
         ("shape", lambda: et.convolutional((8,), 4, "erf", depth=1, filter_size=3)),
         ("filter_size", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=9)),
         ("padding", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=3, padding="valid")),

@@ -1,7 +1,8 @@
 r"""Deep networks in NTK parameterization: fully connected, convolutional and residual.
 
 Every weight is drawn from N(0, 1) and every layer divides by the square root of its fan-in. The
-readout has one number per sample; behind convolutions it has weights of its own at every position.
+readout gives one number per sample, or `num_outputs` of them; behind convolutions it has weights of
+its own at every position.
 """
 
 import functools
@@ -29,7 +30,14 @@ class Layer(NamedTuple):
 
 
 def fully_connected(
-    dim: int, width: int, activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+    dim: int,
+    width: int,
+    activation: Activation,
+    *,
+    depth: int,
+    weight_std: float = 1.0,
+    bias_std: float = 0.0,
+    num_outputs: int | None = None,
 ) -> Network:
     r"""A fully connected network with `depth` hidden layers of one width.
 
@@ -44,9 +52,11 @@ def fully_connected(
         depth: hidden layers, at least 1.
         weight_std: σ_w.
         bias_std: σ_b; 0 leaves the biases out.
+        num_outputs: k, numbers per sample; None for one number without an axis of its own.
 
     Returns:
-        Network: `init(key)` gives a tuple of `depth + 1` `Layer`s, `apply(params, x: (n, d)) -> (n,)`.
+        Network: `init(key)` gives a tuple of `depth + 1` `Layer`s, `apply(params, x: (n, d)) -> (n,)`,
+        or (n, k) with `num_outputs`.
 
     Raises:
         ValueError: a size below 1, an unknown activation, a scale that is negative or not finite.
@@ -59,24 +69,25 @@ def fully_connected(
     """
     for name, value in (("dim", dim), ("width", width), ("depth", depth)):
         check_integer(name, value, at_least=1)
-    _check_scales(weight_std, bias_std)
+    num_outputs = _check_readout(weight_std, bias_std, num_outputs)
     return _fully_connected(
-        int(dim), int(width), resolve_activation(activation), int(depth), float(weight_std), float(bias_std)
+        int(dim), int(width), resolve_activation(activation), int(depth), float(weight_std), float(bias_std),
+        num_outputs,
     )
 
 
 @functools.cache
-def _fully_connected(dim, width, phi, depth, weight_std, bias_std) -> Network:
-    sizes = (dim, *[width] * depth, 1)
+def _fully_connected(dim, width, phi, depth, weight_std, bias_std, num_outputs) -> Network:
+    sizes = (dim, *[width] * depth, num_outputs or 1)
 
     def init(key: PRNGKeyArray) -> tuple[Layer, ...]:
         return _draw(key, list(zip(sizes, sizes[1:])), bias_std)
 
-    def apply(params: tuple[Layer, ...], x: Float[Array, "n dim"]) -> Float[Array, " n"]:
+    def apply(params: tuple[Layer, ...], x: Float[Array, "n dim"]) -> Float[Array, "n *k"]:
         h = _dense(params[0], x, weight_std, bias_std)
         for layer in params[1:]:
             h = _dense(layer, phi(h), weight_std, bias_std)
-        return h[:, 0]
+        return h[:, 0] if num_outputs is None else h
 
     return Network(init, apply)
 
@@ -91,6 +102,7 @@ def convolutional(
     padding: str = "circular",
     weight_std: float = 1.0,
     bias_std: float = 0.0,
+    num_outputs: int | None = None,
 ) -> Network:
     r"""A convolutional network with `depth` hidden layers, on sequences or images.
 
@@ -107,11 +119,11 @@ def convolutional(
         depth: hidden layers, at least 1.
         filter_size: q, pixels of a filter along each side.
         padding: "circular", or "zero" outside of the input.
-        weight_std, bias_std: σ_w and σ_b, as in `fully_connected`.
+        weight_std, bias_std, num_outputs: σ_w, σ_b and k, as in `fully_connected`.
 
     Returns:
-        Network: `apply(params, x) -> (n,)` for inputs as rows (n, d), d = product of `shape`, as
-        `load_images` and the linear models have them.
+        Network: `apply(params, x) -> (n,)`, or (n, k), for inputs as rows (n, d), d = product of
+        `shape`, as `load_images` and the linear models have them.
 
     Raises:
         ValueError: as `fully_connected`; a shape that is no sequence or image, a filter larger than
@@ -124,28 +136,31 @@ def convolutional(
     """
     shape = _check_convolution(shape, channels, filter_size, padding)
     check_integer("depth", depth, at_least=1)
-    _check_scales(weight_std, bias_std)
+    num_outputs = _check_readout(weight_std, bias_std, num_outputs)
     return _convolutional(
         shape, int(channels), resolve_activation(activation), int(depth), int(filter_size), padding,
-        float(weight_std), float(bias_std),
+        float(weight_std), float(bias_std), num_outputs,
     )
 
 
 @functools.cache
-def _convolutional(shape, channels, phi, depth, filter_size, padding, weight_std, bias_std) -> Network:
+def _convolutional(
+    shape, channels, phi, depth, filter_size, padding, weight_std, bias_std, num_outputs
+) -> Network:
     sides = (filter_size,) * (len(shape) - 1)
     fans = (shape[-1], *[channels] * depth)
     positions = math.prod(shape[:-1])
 
     def init(key: PRNGKeyArray) -> tuple[Layer, ...]:
         filters = [(*sides, fan_in, fan_out) for fan_in, fan_out in zip(fans, fans[1:])]
-        return _draw(key, [*filters, (positions * channels, 1)], bias_std)
+        return _draw(key, [*filters, (positions * channels, num_outputs or 1)], bias_std)
 
-    def apply(params: tuple[Layer, ...], x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def apply(params: tuple[Layer, ...], x: Float[Array, "n d"]) -> Float[Array, "n *k"]:
         z = x.reshape(-1, *shape)
         for layer in params[:-1]:
             z = phi(_convolve(layer, z, padding, weight_std, bias_std))
-        return _dense(params[-1], z.reshape(len(z), -1), weight_std, bias_std)[:, 0]
+        out = _dense(params[-1], z.reshape(len(z), -1), weight_std, bias_std)
+        return out[:, 0] if num_outputs is None else out
 
     return Network(init, apply)
 
@@ -160,13 +175,15 @@ def residual(
     padding: str = "circular",
     weight_std: float = 1.0,
     bias_std: float = 0.0,
+    num_outputs: int | None = None,
 ) -> Network:
     r"""A wide residual network: a convolution, then blocks $z \mapsto z + C_2\varphi(C_1\varphi(z))$, then the readout of φ(z).
 
     Source: Lee et al. 2019, section 3 (its wide residual network, without pooling).
 
     Args:
-        shape, channels, activation, filter_size, padding, weight_std, bias_std: as in `convolutional`.
+        shape, channels, activation, filter_size, padding, weight_std, bias_std, num_outputs: as in
+            `convolutional`.
         num_blocks: residual blocks, at least 1.
 
     Returns:
@@ -182,36 +199,43 @@ def residual(
     """
     shape = _check_convolution(shape, channels, filter_size, padding)
     check_integer("num_blocks", num_blocks, at_least=1)
-    _check_scales(weight_std, bias_std)
+    num_outputs = _check_readout(weight_std, bias_std, num_outputs)
     return _residual(
         shape, int(channels), resolve_activation(activation), int(num_blocks), int(filter_size), padding,
-        float(weight_std), float(bias_std),
+        float(weight_std), float(bias_std), num_outputs,
     )
 
 
 @functools.cache
-def _residual(shape, channels, phi, num_blocks, filter_size, padding, weight_std, bias_std) -> Network:
+def _residual(
+    shape, channels, phi, num_blocks, filter_size, padding, weight_std, bias_std, num_outputs
+) -> Network:
     sides = (filter_size,) * (len(shape) - 1)
     positions = math.prod(shape[:-1])
 
     def init(key: PRNGKeyArray) -> tuple[Layer, ...]:
         inside = [(*sides, channels, channels)] * (2 * num_blocks)
-        return _draw(key, [(*sides, shape[-1], channels), *inside, (positions * channels, 1)], bias_std)
+        return _draw(key, [(*sides, shape[-1], channels), *inside, (positions * channels, num_outputs or 1)], bias_std)
 
-    def apply(params: tuple[Layer, ...], x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def apply(params: tuple[Layer, ...], x: Float[Array, "n d"]) -> Float[Array, "n *k"]:
         convolve = lambda layer, z: _convolve(layer, z, padding, weight_std, bias_std)
         z = convolve(params[0], x.reshape(-1, *shape))
         for first, second in zip(params[1:-1:2], params[2:-1:2]):
             z = z + convolve(second, phi(convolve(first, phi(z))))
-        return _dense(params[-1], phi(z).reshape(len(z), -1), weight_std, bias_std)[:, 0]
+        out = _dense(params[-1], phi(z).reshape(len(z), -1), weight_std, bias_std)
+        return out[:, 0] if num_outputs is None else out
 
     return Network(init, apply)
 
 
-def _check_scales(weight_std, bias_std) -> None:
+def _check_readout(weight_std, bias_std, num_outputs) -> int | None:
     for name, value, low in (("weight_std", weight_std, "> 0"), ("bias_std", bias_std, ">= 0")):
         if not np.isfinite(value) or value < 0 or (value == 0 and low == "> 0"):
             raise ValueError(f"{name}: expected a finite number {low}, got {value}")
+    if num_outputs is None:
+        return None
+    check_integer("num_outputs", num_outputs, at_least=1)
+    return int(num_outputs)
 
 
 def _check_convolution(shape, channels, filter_size, padding) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 r"""Kernels of infinitely wide networks on data, through neural-tangents.
 
-One function per builder of `deep_networks`, with the same arguments less the width. `deep_kernel` has
+One function per builder of `deep_networks`, with the same arguments less the width and `num_outputs`:
+the outputs become independent, each with the kernel given here. `deep_kernel` has
 the fully connected ones as functions of lengths and cosine, which JAX can differentiate.
 """
 
