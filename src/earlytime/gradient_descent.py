@@ -83,7 +83,7 @@ def train(
         >>> print(run.train_loss[0], bool(run.train_loss[1] < 0.5))
         0.5 True
     """
-    check_data(x, y)
+    check_data(x, y, several=True)
     if (x_test is None) and (y_test is not None):
         raise ValueError("y_test: given without x_test")
     if x_test is not None and np.shape(x_test)[1:] != np.shape(x)[1:]:
@@ -92,7 +92,7 @@ def train(
         )
     if x_test is not None:
         check_data(x_test, jnp.zeros(np.shape(x_test)[0]) if y_test is None else y_test,
-                   names=("x_test", "y_test"))
+                   names=("x_test", "y_test"), several=True)
     check_integer("num_steps", num_steps, at_least=0)
     check_integer("block_size", block_size, at_least=1)
     _check_record_steps(record_steps, num_steps, state)
