@@ -30,7 +30,8 @@ from earlytime.features import (
     estimate_trace_sigma_squared,
     norm_feature,
 )
-from earlytime.gradient_descent import Trajectory, log_spaced_steps, require_finite, train
+from earlytime.function_space import KernelDynamics, kernel_dynamics
+from earlytime.gradient_descent import train
 from earlytime.images import ImageData, load_images
 from earlytime.inputs import Task, sample_inputs, sample_task, teacher_labels
 from earlytime.kernels import (
@@ -42,10 +43,14 @@ from earlytime.kernels import (
     two_layer_kernel,
 )
 from earlytime.linear_models import LinearModel, early_time_model, linear_model
+from earlytime.linearization import LinearizedParams, linearize
+from earlytime.loss_flow import loss_flow
 from earlytime.networks import Network, TwoLayerParams, symmetric, two_layer, with_output
+from earlytime.parameterization import layer_scales, standard_parameterization
 from earlytime.parameters import check_parameters, use_precision
 from earlytime.spectral import Norm, spectral_norm
 from earlytime.statistics import PowerLaw, confidence_interval, fit_power_law, over_seeds
+from earlytime.trajectories import Trajectory, log_spaced_steps, require_finite
 
 __all__ = [
     "AffineFeatures",
@@ -54,9 +59,11 @@ __all__ = [
     "EarlyTimeFeatures",
     "GaussianMoments",
     "ImageData",
+    "KernelDynamics",
     "Kernels",
     "Layer",
     "LinearModel",
+    "LinearizedParams",
     "Network",
     "Norm",
     "Operator",
@@ -82,11 +89,15 @@ __all__ = [
     "hessian_norm",
     "kernel_change",
     "kernel_change_bound",
+    "kernel_dynamics",
+    "layer_scales",
     "leaky_relu",
     "linear_kernel",
     "linear_model",
+    "linearize",
     "load_images",
     "log_spaced_steps",
+    "loss_flow",
     "norm_feature",
     "output_hessian",
     "over_seeds",
@@ -99,6 +110,7 @@ __all__ = [
     "sample_task",
     "schur_complement",
     "spectral_norm",
+    "standard_parameterization",
     "symmetric",
     "tangent_kernel",
     "teacher_labels",

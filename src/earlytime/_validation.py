@@ -25,14 +25,15 @@ def check_finite(name: str, value) -> None:
             raise ValueError(f"{name}: expected finite numbers, got {bad} that are not")
 
 
-def check_data(x, y, *, names: tuple[str, str] = ("x", "y")) -> None:
-    """Raise unless x holds n >= 1 samples along its first axis, y has shape (n,), both finite."""
+def check_data(x, y, *, names: tuple[str, str] = ("x", "y"), several: bool = False) -> None:
+    """Raise unless x holds n >= 1 samples along its first axis, y is (n,), or (n, k) with `several`, both finite."""
     if np.ndim(x) < 2 or np.shape(x)[0] < 1:
         raise ValueError(f"{names[0]}: expected at least one sample, shape (n, d), got {np.shape(x)}")
-    if np.shape(y) != (np.shape(x)[0],):
+    n = np.shape(x)[0]
+    if np.shape(y)[:1] != (n,) or np.ndim(y) > 1 + several:
+        shapes = f"({n},) or ({n}, k)" if several else f"({n},)"
         raise ValueError(
-            f"{names[1]}: expected shape ({np.shape(x)[0]},), one label per sample of {names[0]}, "
-            f"got {np.shape(y)}"
+            f"{names[1]}: expected shape {shapes}, one label per sample of {names[0]}, got {np.shape(y)}"
         )
     check_finite(names[0], x)
     check_finite(names[1], y)

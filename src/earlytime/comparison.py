@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from earlytime.gradient_descent import Trajectory
+from earlytime.trajectories import Trajectory
 from earlytime.linear_models import LinearModel
 
 

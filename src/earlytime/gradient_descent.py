@@ -1,101 +1,64 @@
-r"""Full-batch gradient descent in one compiled program, with outputs recorded along the way."""
+r"""Gradient descent in one compiled program, with outputs recorded along the way."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from earlytime._blocks import map_blocks, sum_blocks
 from earlytime._validation import check_data, check_finite, check_integer, is_concrete
+from earlytime.losses import Loss, check_labels, resolve_loss
+from earlytime.trajectories import Trajectory, TrainingState
 
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
 _POWER_ITERATIONS = 50
 
 
-class TrainingState(NamedTuple):
-    """What training goes on from."""
-
-    params: PyTree
-    step: Int[Array, ""]
-    first_loss: Float[Array, ""]
-    diverged_at: Int[Array, ""]
-
-
-class Trajectory(NamedTuple):
-    """A recorded run; the first axis of every array but `params` is the record.
-
-    Attributes:
-        steps: (r,) the recorded steps.
-        train_loss: (r,) 1/(2n) Σ (f(x_i) - y_i)²; test_loss likewise (nan without test labels).
-        train_outputs: (r, n); test_outputs: (r, n_test), or (r, 0) without test inputs.
-        params: the parameters after the last step.
-        observed: `observe(params)` at every recorded step, or None.
-        diverged_at: the first step whose loss was not finite or 10⁶ times the first; -1: never.
-        stable_learning_rate: like learning_rate, scaled to the limit 2n/λ_max of the empirical
-            tangent kernel at the first step of this call; nan unless the run diverged.
-        state: what `train(..., state=)` goes on from.
-    """
-
-    steps: Int[Array, " r"]
-    train_loss: Float[Array, " r"]
-    test_loss: Float[Array, " r"]
-    train_outputs: Float[Array, "r n"]
-    test_outputs: Float[Array, "r n_test"]
-    params: PyTree
-    observed: Any
-    diverged_at: Int[Array, ""]
-    stable_learning_rate: PyTree
-    state: TrainingState
-
-
-def log_spaced_steps(num_steps: int, num_records: int) -> tuple[int, ...]:
-    """0, and up to num_records steps from 1 to num_steps with about equal ratios.
-
-    Example:
-        >>> log_spaced_steps(100, 5)
-        (0, 1, 3, 10, 32, 100)
-    """
-    check_integer("num_steps", num_steps, at_least=1)
-    check_integer("num_records", num_records, at_least=1)
-    spaced = np.round(np.geomspace(1, num_steps, num_records)).astype(int)
-    return (0, *(int(step) for step in np.unique(spaced)))
-
-
 def train(
     apply_fn: Callable,
     params: PyTree,
     x: Float[Array, "n ..."],
-    y: Float[Array, " n"],
+    y: Float[Array, "n ..."],
     *,
     learning_rate: float | PyTree,
     num_steps: int,
     record_steps: Sequence[int],
+    loss: Loss = "squared",
+    momentum: float = 0.0,
+    batch_size: int | None = None,
+    key: PRNGKeyArray | None = None,
     x_test: Float[Array, "n_test ..."] | None = None,
-    y_test: Float[Array, " n_test"] | None = None,
+    y_test: Float[Array, "n_test ..."] | None = None,
     observe: Callable | None = None,
     state: TrainingState | None = None,
     block_size: int = 2048,
 ) -> Trajectory:
-    r"""Train by full-batch gradient descent on the squared loss and record the run.
+    r"""Train by gradient descent and record the run.
 
-    $$\theta_{t+1} = \theta_t - \eta \nabla L(\theta_t), \qquad
-      L(\theta) = \frac{1}{2n} \sum_i (f(x_i; \theta) - y_i)^2$$
+    $$\theta_{t+1} = \theta_t - \eta v_{t+1}, \qquad v_{t+1} = \beta v_t + \nabla L(\theta_t), \qquad
+      L(\theta) = \frac1n \sum_i \ell(f(x_i; \theta), y_i)$$
 
-    Pure: it works under jit and vmap and never raises once it runs; `require_finite` raises.
+    with $\ell = \frac12 \|f - y\|^2$ and $\beta = 0$ unless told otherwise. Pure: it works under jit and
+    vmap and never raises once it runs; `require_finite` raises.
 
     Args:
-        apply_fn: f(params, x: (n, ...)) -> (n,); it must treat the samples independently.
+        apply_fn: f(params, x: (n, ...)) -> (n,) or (n, k); it must treat the samples independently.
         params: the pytree to start from.
         x: (n, ...) inputs.
-        y: (n,) labels.
+        y: (n,) or (n, k) labels.
         learning_rate: η, one number or a pytree prefix of params; 0.0 freezes a layer.
         num_steps: the last step.
         record_steps: increasing steps between 0 and num_steps to record, before their update.
+        loss: "squared"; "cross_entropy", for outputs (n,) with labels ±1, or outputs (n, k) with
+            classes 0 … k - 1 or (n, k) probabilities; or a function (outputs, y) -> (n,) of ℓ.
+        momentum: β, heavy ball; 0.0 is plain gradient descent.
+        batch_size: samples per step, drawn without replacement in epochs of n // batch_size steps;
+            None: all of them.
+        key: random key of the mini-batches; needed with batch_size.
         x_test: (n_test, ...) inputs whose outputs are recorded too.
         y_test: (n_test,) their labels.
         observe: a function of the parameters, evaluated at the recorded steps.
@@ -106,9 +69,10 @@ def train(
         Trajectory.
 
     Raises:
-        ValueError: wrong shapes, data that are not finite, a learning rate that is negative, not
-            finite or not a prefix of params, record steps that do not increase or leave
-            [0, num_steps].
+        ValueError: wrong shapes, data that are not finite, labels that do not fit the loss, a
+            learning rate that is negative, not finite or not a prefix of params, record steps that
+            do not increase or leave [0, num_steps], a momentum outside [0, 1), a batch_size above n
+            or without a key.
 
     Example:
         >>> from earlytime import two_layer
@@ -119,7 +83,7 @@ def train(
         >>> print(run.train_loss[0], bool(run.train_loss[1] < 0.5))
         0.5 True
     """
-    check_data(x, y)
+    check_data(x, y, several=True)
     if (x_test is None) and (y_test is not None):
         raise ValueError("y_test: given without x_test")
     if x_test is not None and np.shape(x_test)[1:] != np.shape(x)[1:]:
@@ -128,46 +92,43 @@ def train(
         )
     if x_test is not None:
         check_data(x_test, jnp.zeros(np.shape(x_test)[0]) if y_test is None else y_test,
-                   names=("x_test", "y_test"))
+                   names=("x_test", "y_test"), several=True)
     check_integer("num_steps", num_steps, at_least=0)
     check_integer("block_size", block_size, at_least=1)
     _check_record_steps(record_steps, num_steps, state)
+    _check_momentum(momentum)
+    _check_batches(batch_size, key, np.shape(x)[0])
     rates = _rates_per_leaf(learning_rate, params)
     outputs = jax.eval_shape(apply_fn, params, x)
-    if outputs.shape != (np.shape(x)[0],):
-        raise ValueError(f"apply_fn: expected outputs of shape ({np.shape(x)[0]},), got {outputs.shape}")
+    loss_fn = resolve_loss(loss)
+    check_labels(loss, outputs, y)
+    if y_test is not None:
+        check_labels(loss, jax.eval_shape(apply_fn, params, x_test), y_test, name="y_test")
     # A layer with the literal rate 0 needs no gradient at all.
     frozen = tuple(is_concrete(rate) and float(rate) == 0.0 for rate in rates)
+    # Nothing is compiled for a momentum that is the literal 0.
+    momentum = None if is_concrete(momentum) and float(momentum) == 0.0 else momentum
     return _train(
         apply_fn, params, jnp.asarray(x), jnp.asarray(y), learning_rate, rates, num_steps,
-        jnp.asarray(record_steps, dtype=jnp.int32).reshape(-1), x_test, y_test, observe, state,
-        block_size, frozen,
+        jnp.asarray(record_steps, dtype=jnp.int32).reshape(-1), x_test, y_test, state, momentum, key,
+        observe=observe, block_size=block_size, frozen=frozen, loss_fn=loss_fn, batch_size=batch_size,
     )
 
 
-def require_finite(trajectory):
-    """Return the trajectory, or raise if any of its runs diverged. Call it outside jit.
+def _check_momentum(momentum) -> None:
+    check_finite("momentum", momentum)
+    if is_concrete(momentum) and not 0 <= float(momentum) < 1:
+        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
 
-    Args:
-        trajectory: from `train` (or a Comparison of it), alone or with seeds along a first axis.
 
-    Raises:
-        ValueError: naming learning_rate, the step at which the run diverged, and the stable limit
-            2n/λ_max of the empirical tangent kernel that applied.
-    """
-    diverged_at = np.atleast_1d(np.asarray(trajectory.diverged_at))
-    if np.all(diverged_at < 0):
-        return trajectory
-    run = int(np.argmax(diverged_at >= 0))
-    rates = jax.tree.map(
-        lambda rate: float(np.atleast_1d(np.asarray(rate))[run]), trajectory.stable_learning_rate
-    )
-    limit = f"{rates:.4g}" if isinstance(rates, float) else f"{rates}"
-    raise ValueError(
-        f"learning_rate: training diverged at step {diverged_at[run]}"
-        + (f" of run {run}" if diverged_at.size > 1 else "")
-        + f"; the stable limit 2n/lambda_max of the empirical tangent kernel is {limit}"
-    )
+def _check_batches(batch_size: int | None, key, num_samples: int) -> None:
+    if batch_size is None:
+        return
+    check_integer("batch_size", batch_size, at_least=1)
+    if batch_size > num_samples:
+        raise ValueError(f"batch_size: expected at most the {num_samples} samples of x, got {batch_size}")
+    if key is None:
+        raise ValueError("key: expected a random key, which batch_size needs")
 
 
 def _check_record_steps(record_steps, num_steps: int, state: TrainingState | None) -> None:
@@ -199,10 +160,12 @@ def _rates_per_leaf(learning_rate, params) -> list:
     return rates
 
 
-@functools.partial(jax.jit, static_argnames=("apply_fn", "observe", "block_size", "frozen"))
+@functools.partial(
+    jax.jit, static_argnames=("apply_fn", "observe", "block_size", "frozen", "loss_fn", "batch_size")
+)
 def _train(
-    apply_fn, params, x, y, learning_rate, rates, num_steps, record_steps, x_test, y_test, observe,
-    state, block_size, frozen,
+    apply_fn, params, x, y, learning_rate, rates, num_steps, record_steps, x_test, y_test, state,
+    momentum, key, *, observe, block_size, frozen, loss_fn, batch_size,
 ):
     n = x.shape[0]
     leaves, treedef = jax.tree.flatten(params if state is None else state.params)
@@ -216,12 +179,19 @@ def _train(
 
     def block_loss(moving, block, weights):
         x_block, y_block = block
-        errors = apply_fn(assemble(moving, leaves), x_block) - y_block
-        return jnp.sum(weights.astype(errors.dtype) * errors**2) / (2 * n)
+        losses = loss_fn(apply_fn(assemble(moving, leaves), x_block), y_block)
+        return jnp.sum(weights.astype(losses.dtype) * losses) / (n if batch_size is None else batch_size)
 
-    def loss_and_gradient(moving):
+    def loss_and_gradient(moving, step):
         gradient = jax.value_and_grad(block_loss)
-        return sum_blocks(lambda block, weights: gradient(moving, block, weights), (x, y), block_size)
+        samples = (x, y) if batch_size is None else batch(step)
+        return sum_blocks(lambda block, weights: gradient(moving, block, weights), samples, block_size)
+
+    def batch(step):
+        epoch, position = jnp.divmod(step, n // batch_size)
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
+        chosen = jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
+        return x[chosen], y[chosen]
 
     def outputs(moving, inputs):
         return map_blocks(lambda block: apply_fn(assemble(moving, leaves), block), inputs, block_size)
@@ -232,32 +202,38 @@ def _train(
         return first_loss, jnp.where((diverged_at < 0) & bad, step, diverged_at)
 
     def descend(_, carry):
-        moving, step, first_loss, diverged_at = carry
-        loss, gradient = loss_and_gradient(moving)
+        moving, step, first_loss, diverged_at, velocity = carry
+        loss, direction = loss_and_gradient(moving, step)
         first_loss, diverged_at = mark(step, loss, first_loss, diverged_at)
-        moving = [p - jnp.asarray(rates[i], p.dtype) * g for i, p, g in zip(trained, moving, gradient)]
-        return moving, step + 1, first_loss, diverged_at
+        if momentum is not None:
+            direction = velocity = [jnp.asarray(momentum, g.dtype) * v + g for v, g in zip(velocity, direction)]
+        moving = [p - jnp.asarray(rates[i], p.dtype) * g for i, p, g in zip(trained, moving, direction)]
+        return moving, step + 1, first_loss, diverged_at, velocity
 
     def record(carry, target):
-        moving, step, first_loss, diverged_at = jax.lax.fori_loop(carry[1], target, descend, carry)
+        carry = jax.lax.fori_loop(carry[1], target, descend, carry)
+        moving, step, first_loss, diverged_at, velocity = carry
         train_outputs = outputs(moving, x)
-        train_loss = jnp.mean((train_outputs - y) ** 2) / 2
+        train_loss = jnp.mean(loss_fn(train_outputs, y))
         first_loss, diverged_at = mark(step, train_loss, first_loss, diverged_at)
-        test_outputs = jnp.zeros(0, x.dtype) if x_test is None else outputs(moving, x_test)
-        test_loss = jnp.nan if y_test is None else jnp.mean((test_outputs - y_test) ** 2) / 2
+        nothing = jnp.zeros((0, *train_outputs.shape[1:]), x.dtype)
+        test_outputs = nothing if x_test is None else outputs(moving, x_test)
+        test_loss = jnp.nan if y_test is None else jnp.mean(loss_fn(test_outputs, y_test))
         observed = None if observe is None else observe(assemble(moving, leaves))
         row = (train_loss, jnp.asarray(test_loss, train_loss.dtype), train_outputs, test_outputs, observed)
-        return (moving, step, first_loss, diverged_at), row
+        return (moving, step, first_loss, diverged_at, velocity), row
 
     moving = [leaves[i] for i in trained]
-    start = (
-        (moving, jnp.asarray(0), jnp.asarray(jnp.nan, y.dtype), jnp.asarray(-1))
-        if state is None
-        else (moving, state.step, state.first_loss, state.diverged_at)
-    )
+    f = jax.eval_shape(outputs, moving, x)
+    rest = None if momentum is None else [jnp.zeros_like(leaf) for leaf in moving]
+    if state is None:
+        start = (moving, jnp.asarray(0), jnp.asarray(jnp.nan, f.dtype), jnp.asarray(-1), rest)
+    else:
+        velocity = rest if momentum is None or state.velocity is None else state.velocity
+        start = (moving, state.step, state.first_loss, state.diverged_at, velocity)
     # The last step is one more record, which is then dropped: one loop to compile instead of two.
     carry, rows = jax.lax.scan(record, start, jnp.append(record_steps, num_steps))
-    final, step, first_loss, diverged_at = carry
+    final, step, first_loss, diverged_at, velocity = carry
     rows = jax.tree.map(lambda row: row[:-1], rows)
 
     def kernel_product(u):
@@ -268,15 +244,16 @@ def _train(
 
     # Power iteration, in a loop of length 0 where nothing diverged: then it costs nothing.
     iterations = jnp.where(diverged_at >= 0, _POWER_ITERATIONS, 0)
-    vector = jnp.cos(jnp.arange(n, dtype=y.dtype))  # no direction in particular, cheap to compile
+    # No direction in particular, cheap to compile.
+    vector = jnp.cos(jnp.arange(f.size, dtype=f.dtype)).reshape(f.shape)
     top, _ = jax.lax.fori_loop(
         0, iterations,
         lambda _, c: (jnp.linalg.norm(p := kernel_product(c[1])), p / jnp.linalg.norm(p)),
-        (jnp.asarray(jnp.nan, y.dtype), vector / jnp.linalg.norm(vector)),
+        (jnp.asarray(jnp.nan, f.dtype), vector / jnp.linalg.norm(vector)),
     )
     params = assemble(final, leaves)
     return Trajectory(
         record_steps, *rows[:4], params, rows[4], diverged_at,
         jax.tree.map(lambda rate: rate * 2 * n / top, learning_rate),
-        TrainingState(params, step, first_loss, diverged_at),
+        TrainingState(params, step, first_loss, diverged_at, velocity),
     )

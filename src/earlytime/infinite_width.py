@@ -1,4 +1,4 @@
-r"""Kernels of infinitely wide networks on data, through neural-tangents.
+r"""Kernels of infinitely wide networks on data, through neural-tangents, and what training makes of them.
 
 One function per builder of `deep_networks`, with the same arguments less the width and `num_outputs`:
 the outputs become independent, each with the kernel given here. `deep_kernel` has
@@ -6,6 +6,7 @@ the fully connected ones as functions of lengths and cosine, which JAX can diffe
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float
 from earlytime import _neural_tangents
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
 from earlytime.affine_kernels import Kernels
+from earlytime.function_space import KernelDynamics, kernel_dynamics
 
 _PADDINGS = {"circular": "CIRCULAR", "zero": "SAME"}
 # Gauss-Hermite nodes per dimension where neural-tangents has no closed form.
@@ -133,3 +135,88 @@ def _kernels(layer, shape: Sequence[int] | None = None) -> Callable[..., Kernels
         return Kernels(found.nngp, found.ntk)
 
     return kernels
+
+
+class GaussianProcess(NamedTuple):
+    """Mean (..., q) or (..., q, k) of the outputs, and covariance (..., q, q) of each of them."""
+
+    mean: Float[Array, "... q"]
+    covariance: Float[Array, "... q q"]
+
+
+class TrainingProcess(NamedTuple):
+    """The Gaussian process that infinitely wide networks are, over their initialization, while they train.
+
+    Attributes:
+        dynamics: of the kernel Θ that training goes by.
+        kernel_new: (q, n) Θ(x, X).
+        nngp: (n, n) K(X, X); nngp_new: (q, n) K(x, X); prior: (q, q) K(x, x).
+    """
+
+    dynamics: KernelDynamics
+    kernel_new: Float[Array, "q n"]
+    nngp: Float[Array, "n n"]
+    nngp_new: Float[Array, "q n"]
+    prior: Float[Array, "q q"]
+
+    def at(self, *, steps=None, time=None) -> GaussianProcess:
+        r"""Mean and covariance after steps of gradient descent, or at times of gradient flow.
+
+        $$\mu = A y, \qquad \Sigma = K(x, x) + A\, K(X, X)\, A^\top - A\, K(X, x) - K(x, X)\, A^\top, \qquad
+          A = \Theta(x, X)\, \Theta^{-1}\big(I - \rho_t(\Theta)\big)$$
+
+        Args:
+            steps, time: as in `KernelDynamics.predict`; time=jnp.inf is the end of training.
+
+        Returns:
+            GaussianProcess, with a first axis for several times.
+        """
+        moved = self.dynamics.transfer(self.kernel_new, steps=steps, time=time)
+        cross = moved @ self.nngp_new.T
+        covariance = self.prior + moved @ self.nngp @ jnp.swapaxes(moved, -1, -2)
+        return GaussianProcess(moved @ self.dynamics.labels, covariance - cross - jnp.swapaxes(cross, -1, -2))
+
+
+def training_process(
+    kernels: Callable[..., Kernels],
+    x: Float[Array, "n d"],
+    y: Float[Array, "n ..."],
+    x_new: Float[Array, "q d"],
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    trained: str = "all",
+    frozen_bias_std: float = 0.0,
+) -> TrainingProcess:
+    r"""What gradient descent on the squared loss makes of infinitely wide networks.
+
+    Training all layers goes by the tangent kernel. Training the last layer alone goes by the NNGP kernel
+    K, or K - σ_b² if its bias is frozen, and ends in the noise-free posterior of a Gaussian process with
+    the kernel K; training all layers does not end in a posterior.
+
+    Source: Lee et al. 2019, section 2.3, with 1/n in the loss.
+
+    Args:
+        kernels: such as `fully_connected(...)` of this module.
+        x, y: (n, d) training inputs, and (n,) or (n, k) labels.
+        x_new: (q, d) inputs to predict at.
+        learning_rate: η.
+        momentum: β.
+        trained: "all" layers, or the "last" one.
+        frozen_bias_std: σ_b of a last layer whose bias is not trained with its weights.
+
+    Returns:
+        TrainingProcess.
+
+    Raises:
+        ValueError: an unknown `trained`, or as `kernel_dynamics`.
+    """
+    if trained not in ("all", "last"):
+        raise ValueError(f"trained: expected one of all, last, got {trained!r}")
+    train, new, prior = kernels(x), kernels(x_new, x), kernels(x_new).nngp
+    if trained == "all":
+        kernel, kernel_new = train.ntk, new.ntk
+    else:
+        kernel, kernel_new = train.nngp - frozen_bias_std**2, new.nngp - frozen_bias_std**2
+    dynamics = kernel_dynamics(kernel, y, learning_rate=learning_rate, momentum=momentum)
+    return TrainingProcess(dynamics, kernel_new, train.nngp, new.nngp, prior)

@@ -90,19 +90,21 @@ def tangent_kernel(
     r"""The empirical tangent kernel $\Theta(x, x') = \nabla_\theta f(x) \cdot \nabla_\theta f(x')$.
 
     A product with it is one vector-Jacobian and one Jacobian-vector product, block by block.
-    For a part of the parameters, pass an `apply_fn` of that part alone.
+    For a part of the parameters, pass an `apply_fn` of that part alone. With k outputs, row and column
+    ik + a belong to output a of sample i, as in `f(params, x).reshape(-1)`.
 
     Args:
-        apply_fn: f(params, x: (n, ...)) -> (n,); it must treat the samples independently.
+        apply_fn: f(params, x: (n, ...)) -> (n,) or (n, k); it must treat the samples independently.
         params: any pytree.
         x: (n, ...) inputs.
         x2: (n2, ...) inputs of the columns; x if not given.
 
     Returns:
-        Operator of shape (n, n2). Its `.dense()` holds the Jacobian: n × (number of parameters).
+        Operator of shape (n, n2), or (nk, n2 k). Its `.dense()` holds the Jacobian: nk × (number of
+        parameters).
 
     Raises:
-        ValueError: inputs that are not finite, or outputs that are not one number per sample.
+        ValueError: inputs that are not finite, or outputs that are not (n,) or (n, k).
 
     Example:
         >>> kernel = tangent_kernel(lambda w, x: x @ w, jnp.ones(2), jnp.eye(2))
@@ -110,18 +112,19 @@ def tangent_kernel(
         [1. 2.]
     """
     x2 = x if x2 is None else x2
+    sizes = []
     for name, inputs in (("x", x), ("x2", x2)):
         check_finite(name, inputs)
-        outputs = jax.eval_shape(apply_fn, params, inputs)
-        if outputs.shape != (np.shape(inputs)[0],):
+        outputs, n = jax.eval_shape(apply_fn, params, inputs), np.shape(inputs)[0]
+        if len(outputs.shape) not in (1, 2) or outputs.shape[0] != n:
             raise ValueError(
-                f"apply_fn: expected outputs of shape ({np.shape(inputs)[0]},) on {name}, "
-                f"got {outputs.shape}"
+                f"apply_fn: expected outputs of shape ({n},) or ({n}, k) on {name}, got {outputs.shape}"
             )
+        sizes.append(outputs.size)
     return Operator(
         Partial(_tangent_product, Partial(apply_fn), params, x, x2),
         Partial(_tangent_matrix, Partial(apply_fn), params, x, x2),
-        (x.shape[0], x2.shape[0]),
+        tuple(sizes),
         cheap_dense=False,
     )
 
@@ -129,17 +132,19 @@ def tangent_kernel(
 def _tangent_product(apply_fn, params, x, x2, u):
     def pull(block, weights):
         inputs, u_block = block
-        return jax.vjp(lambda p: apply_fn(p, inputs), params)[1](weights.astype(u.dtype) * u_block)[0]
+        out, vjp = jax.vjp(lambda p: apply_fn(p, inputs), params)
+        weighted = weights.astype(u.dtype)[:, None] * u_block
+        return vjp(weighted.reshape(out.shape))[0]
 
-    direction = sum_blocks(pull, (x2, u), _BLOCK)
+    direction = sum_blocks(pull, (x2, u.reshape(x2.shape[0], -1)), _BLOCK)
     push = lambda inputs: jax.jvp(lambda p: apply_fn(p, inputs), (params,), (direction,))[1]
-    return map_blocks(push, x, _BLOCK)
+    return map_blocks(push, x, _BLOCK).reshape(-1)
 
 
 def _tangent_matrix(apply_fn, params, x, x2):
-    gradient = jax.grad(lambda p, sample: apply_fn(p, sample[None])[0])
-    rows, columns = (jax.vmap(gradient, (None, 0))(params, inputs) for inputs in (x, x2))
-    flat = lambda leaf: leaf.reshape(leaf.shape[0], -1)
+    jacobian = jax.vmap(jax.jacrev(lambda p, sample: apply_fn(p, sample[None]).reshape(-1)), (None, 0))
+    rows, columns = jacobian(params, x), jacobian(params, x2)
+    flat = lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], -1)
     return sum(flat(a) @ flat(b).T for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(columns)))
 
 

@@ -1,0 +1,78 @@
+r"""Gradient flow on any loss in function space, where there is no closed form."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from earlytime._validation import is_concrete
+from earlytime.losses import Loss, check_labels, resolve_loss
+
+
+def loss_flow(
+    kernel: Float[Array, "p p"],
+    y: Array,
+    *,
+    loss: Loss,
+    time: Sequence[float],
+    start: Float[Array, "n ..."],
+    kernel_new: Float[Array, "q p"] | None = None,
+    start_new: Float[Array, "n_new ..."] | float = 0.0,
+    max_steps: int = 100_000,
+) -> tuple[Float[Array, "r n ..."], Float[Array, "r n_new ..."]]:
+    r"""Gradient flow on any loss with a constant kernel, by diffrax.
+
+    $$f(X) = f_0(X) + \Theta\alpha, \qquad \frac{d\alpha_i}{d\,\text{time}} = -\frac1n \frac{\partial \ell}{\partial f}(f(x_i), y_i),
+      \qquad f(x) = f_0(x) + \Theta(x, X)\,\alpha$$
+
+    Source: Lee et al. 2019, section 2.2 (its equations for a general loss).
+
+    Args:
+        kernel: Θ(X, X), (n, n) or (nk, nk), as in `kernel_dynamics`.
+        y: labels, as `train` takes them with this loss.
+        loss: "cross_entropy", "squared", or a function, as in `train`.
+        time: increasing numbers > 0, learning_rate · step.
+        start: f₀ on the training set, (n,) or (n, k).
+        kernel_new: Θ(x, X) for new inputs.
+        start_new: f₀ on the new inputs.
+        max_steps: of the solver; what comes after them is infinite.
+
+    Returns:
+        Outputs (len(time), n, ...) on the training set, and on the new inputs (with none of them without
+        kernel_new). Tolerances are 1e-10 in float64 and 1e-6 in float32.
+
+    Raises:
+        ValueError: times that do not increase, labels that do not fit, an unknown loss.
+
+    Example:
+        >>> outputs, _ = loss_flow(jnp.eye(2), jnp.array([1.0, -1.0]), loss="cross_entropy",
+        ...                        time=[1.0, 10.0], start=jnp.zeros(2))
+        >>> print(jnp.round(outputs, 3))
+        [[ 0.236 -0.236]
+         [ 1.491 -1.491]]
+    """
+    import diffrax  # imported late: it takes a second, and only this function needs it
+
+    if is_concrete(time) and (np.ndim(time) != 1 or np.any(np.diff(time, prepend=0.0) <= 0)):
+        raise ValueError(f"time: expected increasing numbers > 0, got {time!r}")
+    kernel, start, y = jnp.asarray(kernel), jnp.asarray(start), jnp.asarray(y)
+    check_labels(loss, start, y)
+    loss_fn, n = resolve_loss(loss), start.shape[0]
+    flat = lambda outputs: outputs.reshape(kernel.shape[0], -1)
+    outputs = lambda alpha: start + (kernel @ alpha).reshape(start.shape)
+    slope = jax.grad(lambda f: jnp.sum(loss_fn(f, y)) / n)
+    tolerance = 1e-10 if kernel.dtype == jnp.float64 else 1e-6
+    times = jnp.asarray(time, kernel.dtype)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda _, alpha, args: -flat(slope(outputs(alpha)))),
+        diffrax.Tsit5(), t0=0.0, t1=times[-1], dt0=None, y0=jnp.zeros_like(flat(start)),
+        saveat=diffrax.SaveAt(ts=times), max_steps=max_steps, throw=False,
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+    )
+    on_train = jax.vmap(outputs)(solution.ys)
+    if kernel_new is None:
+        return on_train, jnp.zeros((len(times), 0, *start.shape[1:]), start.dtype)
+    change = jnp.einsum("qp,rpk->rqk", kernel_new, solution.ys)
+    return on_train, start_new + change.reshape(len(times), -1, *start.shape[1:])

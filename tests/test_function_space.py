@@ -1,0 +1,275 @@
+"""Closed forms against plain iteration, against each other in their limits, and against neural-tangents."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+import earlytime as et
+from earlytime import infinite_width
+
+N, NEW, P = 7, 3, 30
+RNG = np.random.default_rng(1)
+JACOBIAN, JACOBIAN_NEW = RNG.normal(size=(N, P)), RNG.normal(size=(NEW, P))
+KERNEL, KERNEL_NEW = JACOBIAN @ JACOBIAN.T, JACOBIAN_NEW @ JACOBIAN.T
+TOP = np.linalg.eigvalsh(KERNEL)[-1]
+Y, START, START_NEW = RNG.normal(size=N), RNG.normal(size=N), RNG.normal(size=NEW)
+needs_neural_tangents = pytest.mark.skipif(
+    importlib.util.find_spec("neural_tangents") is None, reason="neural-tangents is not installed"
+)
+
+
+def iterate(rate, momentum, num_steps, repeat=1):
+    """Gradient descent in weight space on the loss with 1/(2n)."""
+    jacobian, y, start = (np.concatenate([a] * repeat) for a in (JACOBIAN, Y, START))
+    omega, velocity, found = np.zeros(P), np.zeros(P), []
+    for _ in range(num_steps + 1):
+        found.append(np.concatenate([START + JACOBIAN @ omega, START_NEW + JACOBIAN_NEW @ omega]))
+        velocity = momentum * velocity + jacobian.T @ (start + jacobian @ omega - y) / len(y)
+        omega = omega - rate * velocity
+    return np.array(found)
+
+
+def both(dynamics, **when):
+    on_train = dynamics.predict(START, **when)
+    return np.concatenate([on_train, dynamics.predict(START, kernel_new=KERNEL_NEW, start_new=START_NEW, **when)], axis=-1)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.99])
+@pytest.mark.parametrize("share", [0.01, 0.4, 0.97, 1.01])  # of the stability limit: all roots, both signs
+def test_steps_are_the_iteration(momentum, share):
+    rate = share * 2 * (1 + momentum) * N / TOP
+    dynamics = et.kernel_dynamics(KERNEL, Y, learning_rate=rate, momentum=momentum)
+    np.testing.assert_allclose(share * dynamics.stable_learning_rate, rate, rtol=1e-10)
+    steps = np.array([0, 1, 2, 3, 17, 200])
+    np.testing.assert_allclose(both(dynamics, steps=steps), iterate(rate, momentum, 200)[steps], rtol=1e-8, atol=1e-8)
+
+
+def test_momentum_at_its_double_root_and_at_zero():
+    beta = 0.49
+    rates = np.array([(1 - np.sqrt(beta)) ** 2, (1 + np.sqrt(beta)) ** 2, 0.0, 1e-9])
+    for rate in rates:
+        dynamics = et.kernel_dynamics(np.eye(1), np.ones(1), learning_rate=rate or 1.0, momentum=beta)
+        if rate == 0:
+            dynamics = dynamics._replace(eigenvalues=jnp.zeros(1))
+        rho, last = [1.0, 1 - rate], 25
+        for _ in range(last):
+            rho.append((1 + beta - rate) * rho[-1] - beta * rho[-2])
+        np.testing.assert_allclose(dynamics.learned(steps=np.arange(last))[:, 0], 1 - np.array(rho[:last]), atol=1e-7)
+    null = et.kernel_dynamics(np.diag([1.0, 0.0]), np.ones(2), learning_rate=0.2, momentum=beta)
+    tiny = et.kernel_dynamics(np.diag([1.0, 1e-7]), np.ones(2), learning_rate=0.2, momentum=beta)
+    for when in ({"steps": np.arange(9)}, {"time": np.linspace(0, 3, 9)}):
+        gains = [d.transfer(np.eye(2), **when)[:, 1, 1] for d in (null, tiny)]
+        np.testing.assert_allclose(null._gain(null.learned(**when), steps=when.get("steps"), time=when.get("time"))[:, 0],
+                                   tiny._gain(tiny.learned(**when), steps=when.get("steps"), time=when.get("time"))[:, 0], rtol=1e-5, atol=1e-8)
+        assert np.all(np.isfinite(gains))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_duplicating_every_sample_changes_nothing(momentum):
+    rate, steps = 0.6 * 2 * N / TOP, [1, 5, 60]
+    twice = et.kernel_dynamics(np.tile(KERNEL, (2, 2)), np.tile(Y, 2), learning_rate=rate, momentum=momentum)
+    once = et.kernel_dynamics(KERNEL, Y, learning_rate=rate, momentum=momentum)
+    new = lambda d, start, repeat, **when: d.predict(start, kernel_new=np.tile(KERNEL_NEW, (1, repeat)), start_new=START_NEW, **when)
+    for when in ({"steps": steps}, {"time": np.array([0.3, 2.0, 50.0])}):
+        np.testing.assert_allclose(new(twice, np.tile(START, 2), 2, **when), new(once, START, 1, **when), rtol=1e-7)
+    np.testing.assert_allclose(iterate(rate, momentum, 60, repeat=2), iterate(rate, momentum, 60), rtol=1e-9)
+
+
+def test_flow_is_the_matrix_exponential_and_the_limit_of_small_steps():
+    dynamics = et.kernel_dynamics(KERNEL, Y, learning_rate=1e-6 * N / TOP)
+    time = 3 * N / TOP
+    left = scipy.linalg.expm(-time * KERNEL / N) @ (START - Y)
+    np.testing.assert_allclose(dynamics.predict(START, time=time), Y + left, rtol=1e-9)
+    small = both(dynamics, steps=[3_000_000])[0]
+    np.testing.assert_allclose(both(dynamics, time=time), small, rtol=1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_the_beginning_and_the_end(momentum):
+    dynamics = et.kernel_dynamics(KERNEL, Y, learning_rate=0.3 * N / TOP, momentum=momentum)
+    begin = np.concatenate([START, START_NEW])
+    np.testing.assert_allclose(both(dynamics, time=0.0), begin, atol=1e-12)
+    np.testing.assert_allclose(both(dynamics, steps=0), begin, atol=1e-12)
+    fitted = START_NEW + KERNEL_NEW @ np.linalg.solve(KERNEL, Y - START)
+    np.testing.assert_allclose(both(dynamics, time=np.inf), np.concatenate([Y, fitted]), rtol=1e-8)
+    np.testing.assert_allclose(both(dynamics, steps=10**6), np.concatenate([Y, fitted]), rtol=1e-8)
+
+
+def test_momentum_flow_is_its_equation():
+    rate, beta, last = 0.8 * N / TOP, 0.9, 40
+    dynamics = et.kernel_dynamics(KERNEL, Y, learning_rate=rate, momentum=beta)
+    state = np.zeros(2 * N)
+    state[:N] = START - Y
+    generator = np.block([[np.zeros((N, N)), np.eye(N)], [-rate * KERNEL / N, -(1 - beta) * np.eye(N)]])
+    expected = (scipy.linalg.expm(last * generator) @ state)[:N]
+    np.testing.assert_allclose(dynamics.predict(START, time=rate * last), Y + expected, rtol=1e-8, atol=1e-10)
+
+
+def test_transfer_is_what_predict_does():
+    dynamics = et.kernel_dynamics(KERNEL, Y, learning_rate=0.3, momentum=0.2)
+    moved = dynamics.transfer(KERNEL_NEW, steps=[3, 9])
+    np.testing.assert_allclose(moved @ (Y - START) + START_NEW, both(dynamics, steps=[3, 9])[:, N:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("num_outputs, momentum", [(None, 0.0), (2, 0.9)])
+def test_a_trained_linear_model_is_the_closed_form(num_outputs, momentum):
+    """Weight space against function space, with the whole kernel of all outputs."""
+    network = et.fully_connected(4, 6, "erf", depth=2, num_outputs=num_outputs)
+    linear, x = et.linearize(network), np.asarray(et.sample_inputs(jax.random.key(0), 8, 4))
+    params, y = linear.init(jax.random.key(1)), RNG.normal(size=(5, 2))[:, : num_outputs or 1]
+    y = y if num_outputs else y[:, 0]
+    kernel = et.tangent_kernel(linear.apply, params, x[:5]).dense()
+    dynamics = et.kernel_dynamics(kernel, y, learning_rate=0.2, momentum=momentum)
+    run = et.train(
+        linear.apply, params, x[:5], y, x_test=x[5:], learning_rate=0.2, momentum=momentum, num_steps=50,
+        record_steps=(0, 7, 50),
+    )
+    f = linear.apply(params, x)
+    np.testing.assert_allclose(run.train_outputs, dynamics.predict(f[:5], steps=[0, 7, 50]), atol=1e-9)
+    cross = et.tangent_kernel(linear.apply, params, x[5:], x[:5]).dense()
+    new = dynamics.predict(f[:5], kernel_new=cross, start_new=f[5:], steps=[0, 7, 50])
+    np.testing.assert_allclose(run.test_outputs, new, atol=1e-9)
+
+
+def test_it_works_under_jit_and_vmap():
+    predict = lambda kernel, rate: et.kernel_dynamics(kernel, Y, learning_rate=rate).predict(steps=[1, 4])
+    together = jax.jit(jax.vmap(predict, (None, 0)))(KERNEL, jnp.array([0.1, 0.2]))
+    np.testing.assert_allclose(together[1], predict(KERNEL, 0.2), rtol=1e-9)
+
+
+@needs_neural_tangents
+@pytest.mark.parametrize("k", [None, 2])
+def test_flow_is_that_of_neural_tangents(k):
+    """Its loss is the mean over samples and outputs, so its rate is k times ours; its t is our step."""
+    from earlytime import _neural_tangents
+
+    nt, rate, steps = _neural_tangents.load(), 0.7, np.array([0.0, 1.5, 40.0])
+    y, start, start_new = (np.stack([a] * (k or 1), 1) * np.arange(1, (k or 1) + 1) for a in (Y, START, START_NEW))
+    theirs = nt.predict.gradient_descent_mse(KERNEL, y, learning_rate=(k or 1) * rate)
+    expected = theirs(steps, start, start_new, KERNEL_NEW)
+    shaped = lambda a: a if k else a[..., 0]
+    dynamics = et.kernel_dynamics(KERNEL, shaped(y), learning_rate=rate)
+    time = rate * steps
+    np.testing.assert_allclose(dynamics.predict(shaped(start), time=time), shaped(expected[0]), atol=1e-6)
+    new = dynamics.predict(shaped(start), kernel_new=KERNEL_NEW, start_new=shaped(start_new), time=time)
+    np.testing.assert_allclose(new, shaped(expected[1]), atol=1e-6)
+
+
+@needs_neural_tangents
+@pytest.mark.parametrize("loss, momentum", [("squared", 0.9), ("cross_entropy", None)])
+def test_general_flows_are_those_of_neural_tangents(loss, momentum):
+    from earlytime import _neural_tangents
+
+    nt, rate, steps = _neural_tangents.load(), 0.5, np.array([1.0, 6.0, 30.0])
+    signs = np.sign(Y)
+    losses = {
+        "squared": lambda f, y: jnp.sum((f - y) ** 2) / (2 * N),
+        "cross_entropy": lambda f, y: jnp.mean(jnp.log(1 + jnp.exp(-y * f))),
+    }
+    theirs = nt.predict.gradient_descent(losses[loss], KERNEL, signs[:, None], rate, momentum)
+    expected = theirs(steps, START[:, None], START_NEW[:, None], KERNEL_NEW)
+    if loss == "squared":
+        dynamics = et.kernel_dynamics(KERNEL, signs, learning_rate=rate, momentum=momentum)
+        ours = np.split(both(dynamics, time=rate * steps), [N], axis=1)
+    else:
+        ours = et.loss_flow(
+            KERNEL, signs, loss=loss, time=rate * steps, start=START, kernel_new=KERNEL_NEW, start_new=START_NEW
+        )
+    for mine, other in zip(ours, expected):
+        np.testing.assert_allclose(mine, other[..., 0], atol=1e-5)
+
+
+def test_loss_flow_of_the_squared_loss_is_the_closed_form():
+    time = np.array([0.2, 1.0, 5.0])
+    ours = et.loss_flow(KERNEL, Y, loss="squared", time=time, start=START, kernel_new=KERNEL_NEW, start_new=START_NEW)
+    expected = both(et.kernel_dynamics(KERNEL, Y, learning_rate=1.0), time=time)
+    np.testing.assert_allclose(np.concatenate(ours, axis=1), expected, atol=1e-7)
+
+
+def test_loss_flow_is_the_limit_of_small_steps():
+    """Softmax over 2 outputs with a kernel over all of them, against training the linear model."""
+    network = et.fully_connected(3, 5, "tanh", depth=1, num_outputs=2)
+    linear, x = et.linearize(network), np.asarray(et.sample_inputs(jax.random.key(0), 6, 3))
+    params, classes = linear.init(jax.random.key(1)), np.array([0, 1, 1, 0])
+    kernel = et.tangent_kernel(linear.apply, params, x[:4]).dense()
+    cross = et.tangent_kernel(linear.apply, params, x[4:], x[:4]).dense()
+    f = linear.apply(params, x)
+    flow = et.loss_flow(kernel, classes, loss="cross_entropy", time=[2.0, 8.0], start=f[:4], kernel_new=cross, start_new=f[4:])
+    errors = []
+    for steps in (400, 800):
+        run = et.train(
+            linear.apply, params, x[:4], classes, loss="cross_entropy", x_test=x[4:], learning_rate=8.0 / steps,
+            num_steps=steps, record_steps=(steps // 4, steps),
+        )
+        errors.append(max(np.abs(run.train_outputs - flow[0]).max(), np.abs(run.test_outputs - flow[1]).max()))
+    assert errors[0] < 0.02 and errors[1] < 0.6 * errors[0]
+
+
+@needs_neural_tangents
+@pytest.mark.parametrize("trained", ["all", "last"])
+def test_the_gaussian_process_is_that_of_neural_tangents(trained):
+    from earlytime import _neural_tangents
+
+    nt = _neural_tangents.load()
+    x = np.asarray(et.sample_inputs(jax.random.key(5), 8, 6))
+    kernels = infinite_width.fully_connected("erf", depth=2, weight_std=1.3, bias_std=0.2)
+    stax = nt.stax
+    dense = lambda: stax.Dense(1, W_std=1.3, b_std=0.2)
+    kernel_fn = stax.serial(dense(), stax.Erf(), dense(), stax.Erf(), dense())[2]
+    y, rate, steps = np.sign(RNG.normal(size=5)), 0.9, np.array([0.0, 2.0, 30.0])
+    theirs = nt.predict.gradient_descent_mse_ensemble(kernel_fn, x[:5], y[:, None], learning_rate=rate)
+    get = "ntk" if trained == "all" else "nngp"
+    ours = infinite_width.training_process(kernels, x[:5], y, x[5:], learning_rate=rate, trained=trained)
+    if trained == "all":
+        expected = theirs(t=steps, x_test=x[5:], get=get, compute_cov=True)
+        found = ours.at(time=rate * steps)
+        np.testing.assert_allclose(found.mean, expected.mean[..., 0], atol=1e-5)
+        np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-5)
+    expected = theirs(t=None, x_test=x[5:], get=get, compute_cov=True)
+    found = ours.at(time=np.inf)
+    np.testing.assert_allclose(found.mean, expected.mean[:, 0], atol=1e-5)
+    np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-5)
+
+
+@needs_neural_tangents
+def test_last_layer_training_ends_in_the_posterior_and_full_training_does_not():
+    x = np.asarray(et.sample_inputs(jax.random.key(5), 8, 6))
+    kernels = infinite_width.fully_connected("relu", depth=2)
+    y, k = np.sign(RNG.normal(size=5)), np.asarray(kernels(x).nngp)
+    mean = k[5:, :5] @ np.linalg.solve(k[:5, :5], y)
+    covariance = k[5:, 5:] - k[5:, :5] @ np.linalg.solve(k[:5, :5], k[:5, 5:])
+    process = lambda trained: infinite_width.training_process(kernels, x[:5], y, x[5:], learning_rate=1.0, trained=trained)
+    last = process("last").at(time=np.inf)
+    np.testing.assert_allclose(last.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(last.covariance, covariance, atol=1e-6)
+    ends = process("all").at(time=np.inf)
+    ntk = np.asarray(kernels(x).ntk)
+    posterior = ntk[5:, 5:] - ntk[5:, :5] @ np.linalg.solve(ntk[:5, :5], ntk[:5, 5:])
+    assert np.abs(ends.covariance - posterior).max() > 0.02 and np.abs(ends.covariance - covariance).max() > 0.002
+    np.testing.assert_allclose(process("all").at(steps=0).covariance, k[5:, 5:], atol=1e-9)
+
+
+@pytest.mark.parametrize("name, call", [
+    ("kernel", lambda: et.kernel_dynamics(KERNEL[:3], Y, learning_rate=1.0)),
+    ("kernel", lambda: et.kernel_dynamics(KERNEL, Y[:3], learning_rate=1.0)),
+    ("kernel", lambda: et.kernel_dynamics(KERNEL * np.nan, Y, learning_rate=1.0)),
+    ("learning_rate", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=0.0)),
+    ("momentum", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0, momentum=1.0)),
+    ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict()),
+    ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[1], time=[1.0])),
+    ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[0.5])),
+    ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=-1.0)),
+    ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, 1.0], start=START)),
+    ("loss", lambda: et.loss_flow(KERNEL, Y, loss="hinge", time=[1.0], start=START)),
+    ("trained", lambda: infinite_width.training_process(None, X_NONE, Y, X_NONE, learning_rate=1.0, trained="first")),
+])
+def test_bad_arguments_are_named(name, call):
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        call()
+
+
+X_NONE = np.zeros((N, 2))
