@@ -1,5 +1,3 @@
-import resource
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,9 +163,10 @@ def test_a_million_parameters():
     as_float32 = lambda tree: jax.tree.map(lambda leaf: leaf.astype(np.float32), tree)
     params, x = as_float32(network.init(KEY)), as_float32(et.sample_inputs(KEY, 1, 64)[0])
     exact = et.two_layer_hessian_norm(params, x, "tanh", trained="both")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    norm = jax.jit(lambda p, x: et.hessian_norm(network.apply, p, x, key=KEY, num_matvecs=100))(params, x)
-    assert abs(norm.value - exact) < 1e-3 * exact
+    run = lambda p, x: et.hessian_norm(network.apply, p, x, key=KEY, num_matvecs=100)
+    program = jax.jit(run).lower(params, x).compile()
+    norm = program(params, x)
+    assert abs(norm.value - exact) < 3e-4 * exact
     assert norm.residual < 0.02 * norm.value
-    vectors = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * 65 * 16_384)
-    assert vectors < 100 + 30
+    # Lanczos keeps 100 vectors of parameters, and XLA a copy of them.
+    assert program.memory_analysis().temp_size_in_bytes < (2 * 100 + 6) * 4 * 65 * 16_384
