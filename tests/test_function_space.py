@@ -115,7 +115,7 @@ def test_transfer_is_what_predict_does():
     np.testing.assert_allclose(moved @ (Y - START) + START_NEW, both(dynamics, steps=[3, 9])[:, N:], rtol=1e-9)
 
 
-@pytest.mark.parametrize("num_outputs, momentum", [(None, 0.0), (2, 0.9)])
+@pytest.mark.parametrize("num_outputs, momentum", [(2, 0.9), pytest.param(None, 0.0, marks=pytest.mark.slow)])
 def test_a_trained_linear_model_is_the_closed_form(num_outputs, momentum):
     """Weight space against function space, with the whole kernel of all outputs."""
     network = et.fully_connected(4, 6, "erf", depth=2, num_outputs=num_outputs)
@@ -159,6 +159,7 @@ def test_flow_is_that_of_neural_tangents(k):
     np.testing.assert_allclose(new, shaped(expected[1]), atol=1e-6)
 
 
+@pytest.mark.slow
 @needs_neural_tangents
 @pytest.mark.parametrize("loss, momentum", [("squared", 0.9), ("cross_entropy", None)])
 def test_general_flows_are_those_of_neural_tangents(loss, momentum):
@@ -190,6 +191,7 @@ def test_loss_flow_of_the_squared_loss_is_the_closed_form():
     np.testing.assert_allclose(np.concatenate(ours, axis=1), expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_loss_flow_is_the_limit_of_small_steps():
     """Softmax over 2 outputs with a kernel over all of them, against training the linear model."""
     network = et.fully_connected(3, 5, "tanh", depth=1, num_outputs=2)
@@ -209,6 +211,7 @@ def test_loss_flow_is_the_limit_of_small_steps():
     assert errors[0] < 0.02 and errors[1] < 0.6 * errors[0]
 
 
+@pytest.mark.slow
 @needs_neural_tangents
 @pytest.mark.parametrize("trained", ["all", "last"])
 def test_the_gaussian_process_is_that_of_neural_tangents(trained):

@@ -55,7 +55,7 @@ def check_labels(loss: Loss, outputs, y, *, name: str = "y") -> None:
     if not classes and np.shape(y) != outputs.shape:
         what = "apply_fn" if len(outputs.shape) > np.ndim(y) else name
         raise ValueError(f"{what}: expected outputs and labels of one shape, got {outputs.shape} and {np.shape(y)}")
-    if classes and not np.issubdtype(np.result_type(y), np.integer):
+    if classes and not jnp.issubdtype(jnp.result_type(y), jnp.integer):
         raise ValueError(f"{name}: expected whole numbers, the classes, got {np.result_type(y)}")
     if loss == "cross_entropy" and is_concrete(y):
         values = np.asarray(y)
