@@ -156,8 +156,8 @@ def kernel_dynamics(
         [[0.   0.  ]
          [1.   0.5 ]
          [1.   0.75]]
-        >>> print(dynamics.predict(time=1.0))
-        [0.63212055 0.39346933]
+        >>> print(jnp.round(dynamics.predict(time=1.0), 3))
+        [0.632 0.393]
     """
     p = np.shape(kernel)[0]
     if np.shape(kernel) != (p, p) or np.ndim(y) not in (1, 2) or p not in (np.shape(y)[0], np.size(y)):
