@@ -254,6 +254,11 @@ def test_last_layer_training_ends_in_the_posterior_and_full_training_does_not():
     posterior = ntk[5:, 5:] - ntk[5:, :5] @ np.linalg.solve(ntk[:5, :5], ntk[:5, 5:])
     assert np.abs(ends.covariance - posterior).max() > 0.02 and np.abs(ends.covariance - covariance).max() > 0.002
     np.testing.assert_allclose(process("all").at(steps=0).covariance, k[5:, 5:], atol=1e-9)
+    learned = np.eye(5) - scipy.linalg.expm(-ntk[:5, :5] * 3.0 / 5)
+    gain = ntk[5:, :5] @ np.linalg.solve(ntk[:5, :5], learned)
+    half_way, both = process("all").at(time=3.0), np.hstack([-gain, np.eye(3)])
+    np.testing.assert_allclose(half_way.mean, gain @ y, rtol=1e-6)
+    np.testing.assert_allclose(half_way.covariance, both @ k @ both.T, atol=1e-6)
 
 
 @pytest.mark.parametrize("name, call", [
