@@ -44,11 +44,14 @@ book: setup $(if $(filter gpu,$(PROFILE)),setup-gpu)
 	$(VENV_PYTHON) -m snakemake --config profile=$(PROFILE)
 	@echo "The book: file://$(CURDIR)/_build/$(PROFILE)/html/index.html"
 
+# A file stays with one worker, which compiles once what its tests share.
+PYTEST := $(VENV_PYTHON) -m pytest --doctest-modules src tests --numprocesses 2 --dist loadfile
+
 test: setup
-	$(VENV_PYTHON) -m pytest --doctest-modules src tests -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: setup
-	$(VENV_PYTHON) -m pytest --doctest-modules src tests
+	$(PYTEST)
 
 # The oldest that pyproject.toml allows, one between, and the newest for Python 3.11.
 JAX_VERSIONS ?= 0.6.0 0.8.2 0.10.2

@@ -142,8 +142,8 @@ def run(name: str, *, profile: str, parameters: dict[str, object], started: floa
     notebook, results, record = work / source.name, work / "results.json", work / "run.json"
     results.write_text('{"claims": {}}\n')  # for a notebook that records nothing
 
-    tried = [*build.glob("stage/**/*.ipynb"), *build.glob("work/**/*.ipynb")]
-    position = 1 + sum(path.stat().st_mtime >= started for path in tried)
+    folders = [build / "work" / each for each in source_notebooks()]
+    position = sum(folder.exists() and folder.stat().st_mtime >= started for folder in folders)
     with Progress(f"[{position}/{len(source_notebooks())}] {name}") as progress:
         progress.line("starting")
         try:

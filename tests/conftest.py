@@ -1,10 +1,14 @@
 """Tests run in float64 unless a test says otherwise: brute force is only worth its name there."""
 
+import os
+
 import jax
 import pytest
 from cifar10_archives import GOOD
 
 jax.config.update("jax_enable_x64", True)
+# The workers of pytest-xdist share the cores; XLA asks this for the number of its threads.
+os.environ["NPROC"] = str(max(1, os.cpu_count() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
 
 # Another project's tests, which have a runner of their own.
 collect_ignore = ["neural_tangents_suite"]

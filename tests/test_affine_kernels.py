@@ -109,6 +109,9 @@ def test_bad_arguments_are_named():
         et.affine_kernel("erf", depth=0)
     with pytest.raises(ValueError, match="^activation: "):
         et.affine_kernel("gelu2", depth=1)
+    for build in (et.affine_kernel, et.deep_kernel):
+        with pytest.raises(ValueError, match="^weight_std: "):
+            build("erf", depth=1, weight_std=0.0)
     kernel = et.affine_kernel("erf", depth=1)
     with pytest.raises(ValueError, match="^mean_squared_rho: "):
         et.affine_features(kernel, dim=3, mean_squared_rho=-1.0)

@@ -69,7 +69,7 @@ def deep_kernel(
         is short of digits where a cosine of some layer is above about 0.95.
 
     Raises:
-        ValueError: unknown activation, a depth below 1.
+        ValueError: unknown activation, a depth below 1, a weight_std of 0 (no cosine is left to follow).
 
     Example:
         >>> kernel = deep_kernel("erf", depth=1)
@@ -78,9 +78,15 @@ def deep_kernel(
     """
     phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
+    _check_scales(weight_std, bias_std)
+    return _deep_kernel(phi, depth, float(weight_std), float(bias_std))
+
+
+def _check_scales(weight_std: float, bias_std: float) -> None:
     check_finite("weight_std", weight_std)
     check_finite("bias_std", bias_std)
-    return _deep_kernel(phi, depth, float(weight_std), float(bias_std))
+    if weight_std == 0:
+        raise ValueError(f"weight_std: expected a number other than 0, got {weight_std}")
 
 
 @functools.cache
@@ -161,8 +167,7 @@ def affine_kernel(
         0.916767 0.000000
     """
     check_integer("depth", depth, at_least=1)
-    check_finite("weight_std", weight_std)
-    check_finite("bias_std", bias_std)
+    _check_scales(weight_std, bias_std)
     with float64():
         at = jnp.ones(()), jnp.zeros(())
         found = _derivatives(resolve_activation(activation), float(weight_std), float(bias_std), depth, *at)

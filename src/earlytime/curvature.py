@@ -82,8 +82,8 @@ def hessian_norm(
     r"""The largest absolute eigenvalue of the output's Hessian, $\|\nabla_w^2 f(w; x)\|$.
 
     By Lanczos, from `num_matvecs` products: the dense Hessian never exists. Works under jit and vmap;
-    for several inputs, map over them. It needs memory for about 2 num_matvecs + 2 parameter vectors:
-    Lanczos keeps its vectors, and XLA on a CPU a copy of them.
+    for several inputs, map over them. It needs memory for about 4 parameter vectors beside those of a
+    product, whatever num_matvecs is.
 
     Source: Liu et al. 2020, section 2, whose central quantity it is.
 

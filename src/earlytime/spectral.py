@@ -61,7 +61,9 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
         product = operator.matvec
     dtype = jax.eval_shape(product, jax.ShapeDtypeStruct((rows,), jnp.result_type(float))).dtype
     start = jax.random.normal(key, (rows,), dtype=dtype)
-    lanczos = decomp.tridiag_sym(min(num_matvecs, rows), materialize=False, custom_vjp=False)
+    # Without reorthogonalization rounding makes copies of eigenvalues that have converged (Paige 1972), which
+    # the largest one does not mind. It would need all vectors at every step; so XLA keeps a few of them only.
+    lanczos = decomp.tridiag_sym(min(num_matvecs, rows), materialize=False, reortho="none", custom_vjp=False)
     _, (diagonal, off_diagonal), remainder, _ = lanczos(product, start)
     # links[j] joins vector j to the next one; the last leaves the Krylov space. At a link lost in
     # rounding the space is exhausted: what follows is noise and has no part in the answer.
