@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -33,11 +34,31 @@ def test_bad_parameters_are_named(name, value):
 @pytest.mark.parametrize(
     "name, value", [("depths", [2, 0]), ("kernel_dims", [0]), ("wide_dims", []), ("filter_sizes", [3.5]), ("channels", 0),
                     ("deep_widths", [33]), ("channel_sizes", [8, 0]), ("radii", [1.0, 0.0]), ("output_scales", []),
-                    ("num_rounds", 0), ("bottleneck", 0)]
+                    ("num_rounds", 0), ("bottleneck", 0), ("batch_size", 0), ("num_networks", 2.0), ("width_last", 0)]
 )
 def test_sizes_of_other_notebooks_are_checked_too(name, value):
     with pytest.raises(ValueError, match=f"^{name}: "):
         et.check_parameters({name: value}, name)
+
+
+def test_the_results_start_before_the_work(tmp_path):
+    path = tmp_path / "new" / "results.json"
+    et.check_parameters(GOOD | {"results_path": str(path)}, *GOOD)
+    assert json.loads(path.read_text()) == {"claims": {}}
+    et.record_not_run("hu2020-images-cifar10", "no data here", results_path=str(path))
+    before = path.read_text()
+    et.check_parameters(GOOD | {"results_path": str(path)}, *GOOD)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"seed": 1}', None])
+def test_a_place_that_cannot_hold_results_is_refused_and_kept(tmp_path, content):
+    path = tmp_path / "mine"
+    path.mkdir() if content is None else path.write_text(content)
+    with pytest.raises(ValueError, match="^results_path: "):
+        et.check_parameters(GOOD | {"results_path": str(path)}, *GOOD)
+    assert path.is_dir() if content is None else path.read_text() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_declared_parameter_must_be_there():

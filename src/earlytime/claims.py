@@ -180,7 +180,7 @@ def record_claim(
                 f"values_per_seed: expected one finite number per seed for {claim_id} {name}, got {values}"
             )
         record["cases"][name] = values.tolist()
-    _write(claim_id, record, results_path)
+    _write({claim_id: record}, results_path)
     return judge(claim, record)
 
 
@@ -199,8 +199,27 @@ def record_not_run(claim_id: str, reason: str, *, results_path: str) -> Finding:
         raise ValueError("reason: expected a sentence")
     record = {"cases": {}, "sizes": {}, "reason": reason}
     claim = _find(claim_id)
-    _write(claim_id, record, results_path)
+    _write({claim_id: record}, results_path)
     return judge(claim, record)
+
+
+def prepare_results(results_path: str) -> None:
+    """Find out before the work whether results can be written, and start the file: {"claims": {}}.
+
+    A file of results that is there already is added to.
+
+    Args:
+        results_path: the JSON file; "" for none.
+
+    Raises:
+        ValueError: a path that cannot be written, or a file there that does not hold results.
+    """
+    if not results_path:
+        return
+    try:
+        _write({}, results_path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"results_path: expected results, or a new file, at {results_path!r}: {error!r}") from None
 
 
 def read_results(results_path: str | os.PathLike) -> dict[str, Finding]:
@@ -220,12 +239,12 @@ def _plain(sizes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: np.asarray(size).tolist() for name, size in sizes.items()}
 
 
-def _write(claim_id: str, record: dict, results_path: str) -> None:
+def _write(records: Mapping[str, dict], results_path: str) -> None:
     if not results_path:
         return
     path = Path(results_path)
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"claims": {}}
-    results["claims"][claim_id] = record
+    results["claims"].update(records)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(results, indent=1), encoding="utf-8")

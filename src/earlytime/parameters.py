@@ -9,11 +9,14 @@ import numpy as np
 
 from earlytime._validation import check_integer
 from earlytime.activations import resolve_activation
+from earlytime.claims import prepare_results
 
 _AT_LEAST_ONE = (
     "dim", "depth", "channels", "filter_size", "num_samples", "num_test", "num_steps", "num_records",
     "num_seeds", "seeds_at_once", "block_size", "num_matvecs", "num_matvecs_deep", "num_rounds", "num_points",
-    "num_pairs", "dim_large", "bottleneck",
+    "num_pairs", "dim_large", "dim_trained", "bottleneck", "batch_size", "num_blocks", "num_networks",
+    "networks_at_once", "num_samples_last", "num_samples_looks", "num_samples_variants", "num_seeds_looks",
+    "num_seeds_global", "num_steps_far", "max_parameters", "width_last", "width_linear",
 )
 _PLURALS = {
     "dims": "dim", "wide_dims": "dim", "kernel_dims": "dim", "widths": "width", "depths": "depth",
@@ -26,7 +29,7 @@ _PRECISIONS = ("float32", "float64")
 def check_parameters(namespace: Mapping[str, Any], *names: str) -> None:
     """Refuse parameters that a notebook did not declare, and values that cannot be right.
 
-    Call it in the first cell after the parameters, before anything else has a name.
+    It also starts the file at `results_path`, if one is given. Call it in the first cell after the parameters, before anything else has a name.
 
     Args:
         namespace: the notebook's `globals()`.
@@ -54,6 +57,8 @@ def check_parameters(namespace: Mapping[str, Any], *names: str) -> None:
         if name not in namespace:
             raise ValueError(f"{name}: declared, but not given a value")
         _check_value(name, namespace[name])
+    if "results_path" in names:
+        prepare_results(namespace["results_path"])
 
 
 def _check_value(name: str, value) -> None:
