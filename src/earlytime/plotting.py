@@ -8,7 +8,7 @@ import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from earlytime.claims import Finding, describe_criterion
 from earlytime.statistics import fit_power_law
@@ -185,7 +185,7 @@ def plot_finding(finding: Finding) -> Figure:
         Figure.
     """
     names = list(finding.cases)
-    figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.32 * max(len(names), 1)))
+    figure, axes = plt.subplots(figsize=(7.0, 1.2 + 0.32 * max(len(names), 1)))
     lows = [case.low for case in finding.cases.values()]
     highs = [case.high for case in finding.cases.values()]
     bounds = list(finding.claim.criterion.values())
@@ -201,6 +201,7 @@ def plot_finding(finding: Finding) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(left, right), ylim=(len(names) - 0.5, -0.5), xlabel="measured (seeds, mean, 95 % interval)")
     axes.grid(axis="y", visible=False)
-    axes.set_title(f"{finding.claim.number}: {finding.verdict}", fontsize="medium")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    figure.suptitle(f"{finding.claim.number}: {finding.verdict}", fontsize="medium")
+    figure.legend(loc="outside lower right")
     return figure
