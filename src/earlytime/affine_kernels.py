@@ -102,7 +102,7 @@ def _deep_kernel(phi, depth, weight_std, bias_std) -> Callable[..., Kernels]:
 
 
 def _one_pair(phi: Callable, weight_std: float, bias_std: float) -> Callable:
-    """(depth, length, length2, cosine) -> both kernels; a depth that is traced compiles once for all."""
+    """(depth, length, length2, cosine) -> both kernels."""
     g, rows = _hermite(_ORDER)
 
     def one_pair(depth, length, length2, cosine):
@@ -112,10 +112,11 @@ def _one_pair(phi: Callable, weight_std: float, bias_std: float) -> Callable:
             nngp, ntk, variance, variance2 = carry
             s, s2 = jnp.sqrt(variance), jnp.sqrt(variance2)
             values, values2 = phi(s * nodes), phi(s2 * nodes)
-            series = ((table @ values) * (table @ values2))[::-1]
-            cosine = nngp / (s * s2)
-            slope = jnp.polyval(jnp.polyder(series), cosine, unroll=1) / (s * s2)
-            nngp = weight_std**2 * jnp.polyval(series, cosine, unroll=1) + bias_std**2
+            series = (table @ values) * (table @ values2)
+            powers = jnp.cumprod(jnp.full(_ORDER - 1, nngp / (s * s2)))  # of the cosine, from the first on
+            orders = jnp.arange(1, _ORDER, dtype=cosine.dtype)
+            slope = (series[1] + (orders * series[1:])[1:] @ powers[:-1]) / (s * s2)
+            nngp = weight_std**2 * (series[0] + series[1:] @ powers) + bias_std**2
             ntk = nngp + weight_std**2 * slope * ntk
             variance, variance2 = (weight_std**2 * table[0] @ v**2 + bias_std**2 for v in (values, values2))
             return nngp, ntk, variance, variance2
@@ -168,17 +169,15 @@ def affine_kernel(
     """
     check_integer("depth", depth, at_least=1)
     _check_scales(weight_std, bias_std)
-    with float64():
-        at = jnp.ones(()), jnp.zeros(())
-        found = _derivatives(resolve_activation(activation), float(weight_std), float(bias_std), depth, *at)
+    # Operation by operation: the XLA of JAX 0.12 needs minutes to compile four derivatives of a loop.
+    with float64(), jax.disable_jit():
+        found = _derivatives(resolve_activation(activation), float(weight_std), float(bias_std), depth)
         slope, curvature, norms = jax.tree.map(np.asarray, found)
     return AffineKernel(float(slope), float(curvature), norms)
 
 
-# One program for all depths. The point is an argument: with a constant XLA would compute while it compiles.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _derivatives(phi, weight_std, bias_std, depth, one, zero):
-    kernel = _one_pair(phi, weight_std, bias_std)
+def _derivatives(phi, weight_std, bias_std, depth):
+    kernel, one, zero = _one_pair(phi, weight_std, bias_std), jnp.ones(()), jnp.zeros(())
     ntk = lambda *at: kernel(depth, *at)[1]
     in_rho = _taylor(lambda rho: ntk(one, one, rho), zero)
     in_lengths = _taylor(lambda r2: _taylor(lambda r: ntk(r, r2, zero), one), one)
