@@ -1,7 +1,7 @@
 # make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
 # make test                                the fast tests; make test-all: the slow ones too
 # make test-jax-versions [JAX_VERSIONS="0.6.0 0.8.2"] [PYTHON=python3.12]
-#                                          neural-tangents on other releases of JAX, each in a new environment
+#                                          infinite width on other releases of JAX, each in a new environment
 # make setup [PYTHON=python3.12]           the environment alone
 # make lock                                compile requirements.in to requirements.txt
 # make clean                               remove the environment and everything built
@@ -62,7 +62,7 @@ test-jax-versions:
 	  $$python -m pip install --quiet jax==$$version pytest -e .; \
 	  $$python -m pip install --quiet --no-deps $$(grep -E '^(neural-tangents|frozendict)==' requirements.txt); \
 	  echo "JAX $$version, $$($$python --version)"; \
-	  $$python -m pytest --quiet tests/test_neural_tangents.py; \
+	  $$python -m pytest --quiet tests/test_neural_tangents.py tests/test_affine_kernels.py; \
 	done
 
 setup: $(READY)
