@@ -35,7 +35,7 @@ def iterate(rate, momentum, num_steps, repeat=1):
 
 def both(dynamics, **when):
     on_train = dynamics.predict(START, **when)
-    return np.concatenate([on_train, dynamics.predict(START, kernel_new=KERNEL_NEW, start_new=START_NEW, **when)], axis=-1)
+    return jnp.concatenate([on_train, dynamics.predict(START, kernel_new=KERNEL_NEW, start_new=START_NEW, **when)], axis=-1)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.99])
@@ -99,6 +99,22 @@ def test_the_beginning_and_the_end(momentum):
     np.testing.assert_allclose(both(dynamics, steps=10**6), np.concatenate([Y, fitted]), rtol=1e-8)
 
 
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-7), ("float32", 2e-2)])
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_the_end_is_least_squares_with_more_samples_than_parameters(momentum, dtype, tolerance):
+    rng = np.random.default_rng(3)
+    jacobian, jacobian_new, error = rng.normal(size=(40, 6)), rng.normal(size=(5, 6)), rng.normal(size=40)
+    jacobian[20:30] = jacobian[:10]  # and some samples twice
+    weights = np.linalg.lstsq(jacobian, error, rcond=None)[0]
+    kernel, kernel_new = (np.asarray(j @ jacobian.T, dtype) for j in (jacobian, jacobian_new))
+    dynamics = et.kernel_dynamics(kernel, np.asarray(error, dtype), learning_rate=0.1, momentum=momentum)
+    for when in (np.inf, np.array([1.0, np.inf])):
+        on_train, new = dynamics.predict(time=when), dynamics.predict(time=when, kernel_new=kernel_new)
+        np.testing.assert_allclose(np.atleast_2d(on_train)[-1], jacobian @ weights, atol=tolerance)
+        np.testing.assert_allclose(np.atleast_2d(new)[-1], jacobian_new @ weights, atol=tolerance)
+    np.testing.assert_allclose(dynamics.transfer(kernel_new, time=np.inf) @ error, jacobian_new @ weights, atol=tolerance)
+
+
 def test_momentum_flow_is_its_equation():
     rate, beta, last = 0.8 * N / TOP, 0.9, 40
     dynamics = et.kernel_dynamics(KERNEL, Y, learning_rate=rate, momentum=beta)
@@ -139,6 +155,17 @@ def test_it_works_under_jit_and_vmap():
     predict = lambda kernel, rate: et.kernel_dynamics(kernel, Y, learning_rate=rate).predict(steps=[1, 4])
     together = jax.jit(jax.vmap(predict, (None, 0)))(KERNEL, jnp.array([0.1, 0.2]))
     np.testing.assert_allclose(together[1], predict(KERNEL, 0.2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("when", [{"steps": (0, 1, 4)}, {"time": (0.0, 0.3, 2.0, np.inf)}])
+def test_a_traced_momentum_may_be_zero(when):
+    solve = lambda beta: et.kernel_dynamics(KERNEL, Y, learning_rate=0.1, momentum=beta)
+    momenta = jnp.array([0.0, 0.9])
+    together = jax.vmap(lambda beta: both(solve(beta), **{k: jnp.array(v) for k, v in when.items()}))
+    for beta, found in zip((0.0, 0.9), jax.jit(together)(momenta)):
+        np.testing.assert_allclose(found, both(solve(beta), **when), rtol=1e-9)
+    singular = lambda beta: solve(beta)._replace(eigenvalues=jnp.zeros(N)).transfer(KERNEL_NEW, **when)
+    np.testing.assert_allclose(jax.vmap(singular)(momenta)[0], singular(0.0), rtol=1e-9)
 
 
 @needs_neural_tangents
@@ -261,6 +288,31 @@ def test_last_layer_training_ends_in_the_posterior_and_full_training_does_not():
     np.testing.assert_allclose(half_way.covariance, both @ k @ both.T, atol=1e-6)
 
 
+@needs_neural_tangents
+def test_a_frozen_bias_stays_in_the_outputs():
+    """The last layer over fixed features, trained to the end from every start: the end is affine in the start."""
+    x, bias_std = np.asarray(et.sample_inputs(jax.random.key(5), 8, 6)), 0.7
+    kernels = infinite_width.fully_connected("erf", depth=2, weight_std=1.3, bias_std=bias_std)
+    process = lambda **options: infinite_width.training_process(
+        kernels, x[:5], y, x[5:], learning_rate=1.0, **({"trained": "last", "frozen_bias_std": bias_std} | options)
+    )
+    y, features = np.sign(RNG.normal(size=5)), np.linalg.cholesky(np.asarray(kernels(x).nngp) - bias_std**2)
+
+    def end(weights, bias):
+        start = features @ weights + bias
+        return start[5:] + features[5:] @ np.linalg.lstsq(features[:5], y - start[:5], rcond=None)[0]
+
+    mean = end(np.zeros(8), 0.0)
+    draws = [end(unit, 0.0) - mean for unit in np.eye(8)] + [end(np.zeros(8), bias_std) - mean]
+    found = process().at(time=np.inf)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(found.covariance, np.transpose(draws) @ np.array(draws), atol=1e-7)
+    assert np.abs(found.covariance - process(frozen_bias_std=0.0).at(time=np.inf).covariance).max() > 1e-3
+    for wrong in ({"frozen_bias_std": 1.5}, {"frozen_bias_std": -0.1}, {"trained": "all"}):
+        with pytest.raises(ValueError, match="^frozen_bias_std: "):
+            process(**wrong)
+
+
 @pytest.mark.parametrize("name, call", [
     ("kernel", lambda: et.kernel_dynamics(KERNEL[:3], Y, learning_rate=1.0)),
     ("kernel", lambda: et.kernel_dynamics(KERNEL, Y[:3], learning_rate=1.0)),
@@ -273,6 +325,20 @@ def test_last_layer_training_ends_in_the_posterior_and_full_training_does_not():
     ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=-1.0)),
     ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, 1.0], start=START)),
     ("loss", lambda: et.loss_flow(KERNEL, Y, loss="hinge", time=[1.0], start=START)),
+    ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[], start=START)),
+    ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, np.inf], start=START)),
+    ("kernel", lambda: et.loss_flow(KERNEL[:3], Y, loss="squared", time=[1.0], start=START)),
+    ("kernel", lambda: et.loss_flow(KERNEL * np.nan, Y, loss="squared", time=[1.0], start=START)),
+    ("y", lambda: et.loss_flow(KERNEL, Y[:3], loss="squared", time=[1.0], start=START)),
+    ("y", lambda: et.loss_flow(KERNEL, Y * np.nan, loss="squared", time=[1.0], start=START)),
+    ("start", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=0.0)),
+    ("start", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=START[:, None])),
+    ("kernel_new", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=START, kernel_new=KERNEL_NEW.T)),
+    ("start", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(START[:, None], steps=1)),
+    ("kernel_new", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=1, kernel_new=KERNEL_NEW.T)),
+    ("kernel_new", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).transfer(KERNEL_NEW.T, steps=1)),
+    ("start_new", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(
+        steps=1, kernel_new=KERNEL_NEW, start_new=START_NEW[:, None])),
     ("trained", lambda: infinite_width.training_process(None, X_NONE, Y, X_NONE, learning_rate=1.0, trained="first")),
 ])
 def test_bad_arguments_are_named(name, call):

@@ -22,6 +22,12 @@ def test_scaled_rates_make_the_two_parameterizations_one(network):
     np.testing.assert_allclose(same.train_outputs, ntk.train_outputs, rtol=1e-8)
 
 
+@pytest.mark.parametrize("name, scales", [("bias_std", {"weight_std": 1.4}), ("weight_std", SCALES | {"weight_std": 0.0})])
+def test_scales_that_cannot_be_the_network_s_are_refused(name, scales):
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        et.standard_parameterization(NETWORKS["convolutional"], **scales)
+
+
 def test_variances_of_the_weights():
     standard = et.standard_parameterization(et.fully_connected(50, 80, "erf", depth=1, **SCALES), **SCALES)
     layers = standard.init(jax.random.key(0))

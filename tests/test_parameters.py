@@ -34,7 +34,9 @@ def test_bad_parameters_are_named(name, value):
 @pytest.mark.parametrize(
     "name, value", [("depths", [2, 0]), ("kernel_dims", [0]), ("wide_dims", []), ("filter_sizes", [3.5]), ("channels", 0),
                     ("deep_widths", [33]), ("channel_sizes", [8, 0]), ("radii", [1.0, 0.0]), ("output_scales", []),
-                    ("num_rounds", 0), ("bottleneck", 0), ("batch_size", 0), ("num_networks", 2.0), ("width_last", 0)]
+                    ("num_rounds", 0), ("bottleneck", 0), ("batch_size", 0), ("num_networks", 2.0), ("width_last", 0),
+                    ("momentum", 1.0), ("momentum", -0.1), ("momentum", "0.9"), ("losses", []), ("losses", ["hinge"]),
+                    ("rates", []), ("rates", [1.0, 0.5]), ("rates", [0.0, 1.0]), ("rates", 1.0)]
 )
 def test_sizes_of_other_notebooks_are_checked_too(name, value):
     with pytest.raises(ValueError, match=f"^{name}: "):

@@ -18,7 +18,7 @@ def learned_in_steps(rate, t):
 
 
 def steps_with_momentum(rate, t, beta):
-    """ρ of the two-term recurrence: β^(t/2) (U_t(w) - √β U_{t-1}(w)), U the Chebyshev polynomials."""
+    """ρ of the two-term recurrence: β^(t/2) (U_t(w) - √β U_{t-1}(w)), U the Chebyshev polynomials, for β > 0."""
     w = (1 + beta - rate) / (2 * jnp.sqrt(beta))
     sign, w = jnp.where(w < 0, -1.0, 1.0), jnp.abs(w)
     inside = w <= 1
@@ -39,7 +39,7 @@ def steps_with_momentum(rate, t, beta):
 
 
 def flow_with_momentum(rate, t, beta):
-    """ρ of the damped oscillator."""
+    """ρ of the damped oscillator. For β = 0 that is not the flow without momentum, which has no inertia."""
     damping = (1 - beta) / 2
     square = damping**2 - rate
     frequency = jnp.sqrt(jnp.where(square < 0, -square, 1.0))

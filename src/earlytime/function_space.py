@@ -51,6 +51,9 @@ class KernelDynamics(NamedTuple):
         - flow: $\rho = e^{-rt}$, t = time/η, or with momentum
           $\ddot\rho + (1 - \beta)\dot\rho + r\rho = 0$, $\rho(0) = 1$, $\dot\rho(0) = 0$.
 
+        Of an eigenvalue that is 0 to rounding, λ <= p ε λ_max, nothing is learned in infinite time: the end
+        is that of least squares, $f_0(x) + \Theta(x, X)\, \Theta^+ (y - f_0)$.
+
         Args:
             start: f₀ on the training set, (n,) or (n, k).
             steps: whole numbers; exactly one of steps and time is given.
@@ -62,19 +65,22 @@ class KernelDynamics(NamedTuple):
             Like the labels, on the training or the new inputs; with a first axis for several times.
 
         Raises:
-            ValueError: not exactly one of steps and time, negative ones, steps that are not whole.
+            ValueError: not exactly one of steps and time, negative ones, steps that are not whole, shapes
+                of start, kernel_new or start_new that do not fit.
         """
         labels = self.labels
         p, n = self.eigenvalues.shape[0], labels.shape[0]
+        check_start("start", start, labels.shape)
         wanted = (jnp.broadcast_to(labels - start, labels.shape)).reshape(p, -1)
         modes = self.eigenvectors.T @ wanted
         learned = self.learned(steps=steps, time=time)
         if kernel_new is None:
             change = jnp.einsum("pj,...j,jk->...pk", self.eigenvectors, learned, modes)
             return start + change.reshape(*learned.shape[:-1], *labels.shape)
+        n_new = check_kernel_new(kernel_new, p, n)
+        check_start("start_new", start_new, (n_new, *labels.shape[1:]))
         gain = self._gain(learned, steps=steps, time=time)
         change = jnp.einsum("qj,...j,jk->...qk", kernel_new @ self.eigenvectors, gain, modes)
-        n_new = kernel_new.shape[0] * n // p
         return start_new + change.reshape(*learned.shape[:-1], n_new, *labels.shape[1:])
 
     def transfer(self, kernel_new: Float[Array, "q p"], *, steps=None, time=None) -> Float[Array, "... q p"]:
@@ -86,32 +92,60 @@ class KernelDynamics(NamedTuple):
 
         Returns:
             (q, p), with a first axis for several times.
+
+        Raises:
+            ValueError: as `predict`.
         """
+        check_kernel_new(kernel_new, self.eigenvalues.shape[0], self.labels.shape[0])
         gain = self._gain(self.learned(steps=steps, time=time), steps=steps, time=time)
         return jnp.einsum("qj,...j,pj->...qp", kernel_new @ self.eigenvectors, gain, self.eigenvectors)
 
     def learned(self, *, steps=None, time=None) -> Float[Array, "... p"]:
         """1 - ρ, the share of every eigenvector that is learned, (p,) or (number of times, p)."""
         _check_when(steps, time)
-        rate = self._rate
+        rate, when = self._rate, steps if time is None else time
+        t = jnp.asarray(when, rate.dtype)[..., None]
         if steps is not None:
-            t = jnp.asarray(steps, rate.dtype)[..., None]
-            return _decay.learned_in_steps(rate, t) if self._plain else 1 - _decay.steps_with_momentum(rate, t, self.momentum)
-        t = jnp.asarray(time, rate.dtype)[..., None] / self.learning_rate
-        return -jnp.expm1(-_decay.times(rate, t)) if self._plain else 1 - _decay.flow_with_momentum(rate, t, self.momentum)
+            return self._by_momentum(
+                lambda: _decay.learned_in_steps(rate, t), lambda beta: 1 - _decay.steps_with_momentum(rate, t, beta)
+            )
+        t = t / self.learning_rate
+        learned = self._by_momentum(
+            lambda: -jnp.expm1(-_decay.times(rate, t)), lambda beta: 1 - _decay.flow_with_momentum(rate, t, beta)
+        )
+        return jnp.where(jnp.isinf(t) & ~self._seen, 0.0, learned)
+
+    def _by_momentum(self, plain, heavy):
+        """plain() without momentum, else heavy(β); both where a momentum that is traced may be 0."""
+        if self._plain:
+            return plain()
+        beta = self.momentum
+        if is_concrete(beta):
+            return heavy(beta)
+        none = beta == 0
+        return jnp.where(none, plain(), heavy(jnp.where(none, 0.5, beta)))
 
     def _gain(self, learned, *, steps, time):
         """learned / λ, with its limit where λ is 0 to rounding."""
-        beta, rate = self.momentum, self._rate
+        rate = self._rate
         t = jnp.asarray(time if steps is None else steps, rate.dtype)[..., None]
         t = t / self.learning_rate if steps is None else t
-        if not self._plain:
+
+        def pushed(beta):
             lag = beta * (1 - beta**t) if steps is not None else 1 - jnp.exp(-(1 - beta) * t)
-            t = (t - lag / (1 - beta)) / (1 - beta)
+            return (t - lag / (1 - beta)) / (1 - beta)
+
+        covered = self._by_momentum(lambda: t, pushed)
         # What no sample has is learned in no time, however long.
-        limit = jnp.where(jnp.isfinite(t), t * self.learning_rate / self.labels.shape[0], 0.0)
-        seen = self.eigenvalues > jnp.finfo(rate.dtype).eps * self.eigenvalues[-1]
-        return jnp.where(seen, learned / jnp.where(seen, self.eigenvalues, 1.0), limit)
+        limit = jnp.where(jnp.isfinite(t), covered * self.learning_rate / self.labels.shape[0], 0.0)
+        positive = self.eigenvalues > jnp.finfo(rate.dtype).eps * self.eigenvalues[-1]
+        return jnp.where(positive, learned / jnp.where(positive, self.eigenvalues, 1.0), limit)
+
+    @property
+    def _seen(self):
+        """Eigenvalues above the noise of the eigendecomposition."""
+        top = self.eigenvalues[-1]
+        return self.eigenvalues > self.eigenvalues.shape[0] * jnp.finfo(self.eigenvalues.dtype).eps * top
 
     @property
     def _plain(self) -> bool:
@@ -175,6 +209,20 @@ def kernel_dynamics(
     return KernelDynamics(
         jnp.maximum(eigenvalues, 0), eigenvectors, jnp.asarray(y, kernel.dtype), learning_rate, momentum
     )
+
+
+def check_kernel_new(kernel_new, p: int, n: int) -> int:
+    """The number of new inputs; raises unless the kernel is (q, p), with a row for every output of each."""
+    shape = np.shape(kernel_new)
+    if len(shape) != 2 or shape[1] != p or shape[0] * n % p:
+        raise ValueError(f"kernel_new: expected shape (q, {p}), q a multiple of {p // n}, got {shape}")
+    return shape[0] * n // p
+
+
+def check_start(name: str, start, shape: tuple[int, ...]) -> None:
+    """Raise unless outputs at the start are one number or have the shape."""
+    if np.shape(start) not in ((), shape):
+        raise ValueError(f"{name}: expected a number or shape {shape}, got {np.shape(start)}")
 
 
 def _check_when(steps, time) -> None:

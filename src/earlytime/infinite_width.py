@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from earlytime import _neural_tangents
+from earlytime._validation import is_concrete
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
 from earlytime.affine_kernels import Kernels
 from earlytime.function_space import KernelDynamics, kernel_dynamics
@@ -190,9 +191,12 @@ def training_process(
 ) -> TrainingProcess:
     r"""What gradient descent on the squared loss makes of infinitely wide networks.
 
-    Training all layers goes by the tangent kernel. Training the last layer alone goes by the NNGP kernel
-    K, or K - σ_b² if its bias is frozen, and ends in the noise-free posterior of a Gaussian process with
-    the kernel K; training all layers does not end in a posterior.
+    Training all layers goes by the tangent kernel, and does not end in a posterior. Training the last
+    layer alone goes by the NNGP kernel K, and ends in the noise-free posterior of a Gaussian process with
+    the kernel K. If its bias is frozen at its random start, training goes by K' = K - σ_b². Then the end is
+    no posterior of K: with $A = K'(x, X)\, K'^{-1}$ the mean is A y, that of the posterior of K', and the
+    covariance is that of the posterior of K' plus $\sigma_b^2 (1 - A 1)(1 - A 1)^\top$, as
+    training against a bias does not remove all of it from new inputs.
 
     Source: Lee et al. 2019, section 2.3, with 1/n in the loss.
 
@@ -203,20 +207,39 @@ def training_process(
         learning_rate: η.
         momentum: β.
         trained: "all" layers, or the "last" one.
-        frozen_bias_std: σ_b of a last layer whose bias is not trained with its weights.
+        frozen_bias_std: σ_b of a last layer whose bias is not trained with its weights; that of the
+            network, and with trained="last" only.
 
     Returns:
         TrainingProcess.
 
     Raises:
-        ValueError: an unknown `trained`, or as `kernel_dynamics`.
+        ValueError: an unknown `trained`, a frozen_bias_std with trained="all" or larger than the
+            network's own allows, or as `kernel_dynamics`.
     """
     if trained not in ("all", "last"):
         raise ValueError(f"trained: expected one of all, last, got {trained!r}")
+    if not 0 <= frozen_bias_std < float("inf"):
+        raise ValueError(f"frozen_bias_std: expected a number >= 0, got {frozen_bias_std}")
+    if trained == "all" and frozen_bias_std:
+        raise ValueError(f'frozen_bias_std: expected 0 with trained="all", got {frozen_bias_std}')
     train, new, prior = kernels(x), kernels(x_new, x), kernels(x_new).nngp
     if trained == "all":
         kernel, kernel_new = train.ntk, new.ntk
     else:
         kernel, kernel_new = train.nngp - frozen_bias_std**2, new.nngp - frozen_bias_std**2
+        if frozen_bias_std:
+            _check_weights_part(jnp.block([[kernel, kernel_new.T], [kernel_new, prior - frozen_bias_std**2]]))
     dynamics = kernel_dynamics(kernel, y, learning_rate=learning_rate, momentum=momentum)
     return TrainingProcess(dynamics, kernel_new, train.nngp, new.nngp, prior)
+
+
+def _check_weights_part(kernel: Float[Array, "m m"]) -> None:
+    """Raise if K - σ_b² has an eigenvalue below 0, beyond rounding."""
+    if is_concrete(kernel):
+        eigenvalues = jnp.linalg.eigvalsh(kernel)
+        if eigenvalues[0] < -jnp.sqrt(jnp.finfo(kernel.dtype).eps) * eigenvalues[-1]:
+            raise ValueError(
+                "frozen_bias_std: expected the bias_std of the network; K - frozen_bias_std**2 has the eigenvalue "
+                f"{float(eigenvalues[0]):.3g}"
+            )

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from earlytime._validation import is_concrete
+from earlytime._validation import check_finite, check_integer, is_concrete
+from earlytime.function_space import check_kernel_new, check_start
 from earlytime.losses import Loss, check_labels, resolve_loss
 
 
@@ -44,7 +45,8 @@ def loss_flow(
         kernel_new). Tolerances are 1e-10 in float64 and 1e-6 in float32.
 
     Raises:
-        ValueError: times that do not increase, labels that do not fit, an unknown loss.
+        ValueError: times that do not increase, shapes or labels that do not fit, numbers that are not
+            finite, an unknown loss.
 
     Example:
         >>> outputs, _ = loss_flow(jnp.eye(2), jnp.array([1.0, -1.0]), loss="cross_entropy",
@@ -54,10 +56,22 @@ def loss_flow(
     """
     import diffrax  # imported late: it takes a second, and only this function needs it
 
-    if is_concrete(time) and (np.ndim(time) != 1 or np.any(np.diff(time, prepend=0.0) <= 0)):
-        raise ValueError(f"time: expected increasing numbers > 0, got {time!r}")
+    if np.ndim(time) != 1 or np.size(time) == 0 or not _increasing(time):
+        raise ValueError(f"time: expected increasing finite numbers > 0, got {time!r}")
+    if np.ndim(start) not in (1, 2):
+        raise ValueError(f"start: expected shape (n,) or (n, k), got {np.shape(start)}")
+    if np.shape(y)[:1] != np.shape(start)[:1]:
+        raise ValueError(f"y: expected one label per sample, {np.shape(start)[0]}, got shape {np.shape(y)}")
+    if np.shape(kernel) not in {(p, p) for p in (np.shape(start)[0], np.size(start))}:
+        raise ValueError(f"kernel: expected (n, n) or (nk, nk) for a start {np.shape(start)}, got {np.shape(kernel)}")
+    for name, value in (("kernel", kernel), ("y", y), ("start", start), ("start_new", start_new)):
+        check_finite(name, value)
+    check_integer("max_steps", max_steps, at_least=1)
     kernel, start, y = jnp.asarray(kernel), jnp.asarray(start), jnp.asarray(y)
-    check_labels(loss, start, y)
+    check_labels(loss, start, y, source="start")
+    if kernel_new is not None:
+        n_new = check_kernel_new(kernel_new, kernel.shape[0], start.shape[0])
+        check_start("start_new", start_new, (n_new, *start.shape[1:]))
     loss_fn, n = resolve_loss(loss), start.shape[0]
     flat = lambda outputs: outputs.reshape(kernel.shape[0], -1)
     outputs = lambda alpha: start + (kernel @ alpha).reshape(start.shape)
@@ -75,3 +89,7 @@ def loss_flow(
         return on_train, jnp.zeros((len(times), 0, *start.shape[1:]), start.dtype)
     change = jnp.einsum("qp,rpk->rqk", kernel_new, solution.ys)
     return on_train, start_new + change.reshape(len(times), -1, *start.shape[1:])
+
+
+def _increasing(time) -> bool:
+    return not is_concrete(time) or bool(np.all(np.isfinite(time)) and np.all(np.diff(time, prepend=0.0) > 0))

@@ -44,16 +44,16 @@ def resolve_loss(loss: Loss) -> Callable:
     return _LOSSES[loss]
 
 
-def check_labels(loss: Loss, outputs, y, *, name: str = "y") -> None:
+def check_labels(loss: Loss, outputs, y, *, name: str = "y", source: str = "apply_fn") -> None:
     """Raise unless outputs are (n,) or (n, k) and the labels fit them and the loss."""
     n = np.shape(y)[0]
     if len(outputs.shape) not in (1, 2) or outputs.shape[0] != n:
-        raise ValueError(f"apply_fn: expected outputs of shape ({n},) or ({n}, k), got {outputs.shape}")
+        raise ValueError(f"{source}: expected outputs of shape ({n},) or ({n}, k), got {outputs.shape}")
     if callable(loss):
         return
     classes = resolve_loss(loss) is cross_entropy and len(outputs.shape) == 2 and np.ndim(y) == 1
     if not classes and np.shape(y) != outputs.shape:
-        what = "apply_fn" if len(outputs.shape) > np.ndim(y) else name
+        what = source if len(outputs.shape) > np.ndim(y) else name
         raise ValueError(f"{what}: expected outputs and labels of one shape, got {outputs.shape} and {np.shape(y)}")
     if classes and not jnp.issubdtype(jnp.result_type(y), jnp.integer):
         raise ValueError(f"{name}: expected whole numbers, the classes, got {np.result_type(y)}")

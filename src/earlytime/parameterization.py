@@ -20,11 +20,19 @@ def layer_scales(params: tuple[Layer, ...], *, weight_std: float = 1.0, bias_std
     Returns:
         A tuple of `Layer`s of numbers, a pytree prefix of params.
 
+    Raises:
+        ValueError: a weight_std that is not positive, or a bias_std that is not where there are biases.
+
     Example:
         >>> from earlytime import fully_connected
         >>> layer_scales(fully_connected(4, 16, "erf", depth=1).init(jax.random.key(0)))
         (Layer(w=0.5, b=None), Layer(w=0.25, b=None))
     """
+    for name, value, used in (
+        ("weight_std", weight_std, True), ("bias_std", bias_std, any(layer.b is not None for layer in params))
+    ):
+        if used and not 0 < value < math.inf:
+            raise ValueError(f"{name}: expected that of the network, a positive number, got {value}")
     return tuple(
         Layer(weight_std / math.sqrt(math.prod(layer.w.shape[:-1])), None if layer.b is None else bias_std)
         for layer in params
@@ -49,6 +57,9 @@ def standard_parameterization(network: Network, *, weight_std: float = 1.0, bias
     Returns:
         Network. `init(key)` computes the same function as the network's own.
 
+    Raises:
+        ValueError: as `layer_scales`, at once.
+
     Example:
         >>> from earlytime import fully_connected
         >>> import jax.numpy as jnp
@@ -57,6 +68,8 @@ def standard_parameterization(network: Network, *, weight_std: float = 1.0, bias
         >>> print(jnp.allclose(standard.apply(standard.init(key), x), network.apply(network.init(key), x)))
         True
     """
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    layer_scales(params, weight_std=weight_std, bias_std=bias_std)
     return _standard_parameterization(Network(*network), float(weight_std), float(bias_std))
 
 

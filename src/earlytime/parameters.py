@@ -10,6 +10,7 @@ import numpy as np
 from earlytime._validation import check_integer
 from earlytime.activations import resolve_activation
 from earlytime.claims import prepare_results
+from earlytime.losses import resolve_loss
 
 _AT_LEAST_ONE = (
     "dim", "depth", "channels", "filter_size", "num_samples", "num_test", "num_steps", "num_records",
@@ -22,6 +23,7 @@ _PLURALS = {
     "dims": "dim", "wide_dims": "dim", "kernel_dims": "dim", "widths": "width", "depths": "depth",
     "filter_sizes": "filter_size", "activations": "activation", "sample_sizes": "num_samples",
     "deep_widths": "width", "channel_sizes": "channels", "radii": "radius", "output_scales": "output_scale",
+    "losses": "loss",
 }
 _PRECISIONS = ("float32", "float64")
 
@@ -83,10 +85,23 @@ def _check_value(name: str, value) -> None:
             raise ValueError(f"{name}: expected a positive number, got {value!r}")
     elif name == "activation":
         resolve_activation(value)
+    elif name == "loss":
+        resolve_loss(value)
+    elif name == "momentum":
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise ValueError(f"momentum: expected a number in [0, 1), got {value!r}")
+    elif name == "rates":
+        _check_increasing(name, value)
     elif name == "precision" and value not in _PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(_PRECISIONS)}, got {value!r}")
     elif name == "results_path" and not isinstance(value, str):
         raise ValueError(f"results_path: expected a path as a string, '' for none, got {value!r}")
+
+
+def _check_increasing(name: str, value) -> None:
+    numbers = isinstance(value, list) and all(isinstance(entry, (int, float)) for entry in value)
+    if not numbers or not value or not np.all(np.isfinite(value)) or np.any(np.diff(value, prepend=0.0) <= 0):
+        raise ValueError(f"{name}: expected a list of increasing numbers > 0, got {value!r}")
 
 
 def use_precision(precision: str) -> None:
