@@ -1,3 +1,5 @@
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,14 @@ def test_a_linear_model_has_no_curvature():
     assert norm.value == 0 and norm.residual == 0
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_hessian_that_is_not_finite_says_so_twice(bad):
+    network = et.fully_connected(4, 6, "tanh", depth=2)
+    params = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(bad), network.init(KEY))
+    norm = et.hessian_norm(network.apply, params, jnp.ones(4), key=KEY)
+    assert np.isnan(norm.value) and np.isnan(norm.residual)
+
+
 def test_an_output_adds_the_square_of_the_gradient():
     """ψ'(f) H + ψ''(f) ∇f ∇fᵀ, whose second term has the norm |ψ''| ‖∇f‖²."""
     network = et.fully_connected(6, 7, "tanh", depth=2)
@@ -148,7 +158,13 @@ def test_the_bound_holds_and_is_reached():
         et.two_layer(2, 4, "erf").init(KEY), jnp.ones(2), "erf", trained="all")),
     ("x_single", lambda: et.two_layer_hessian_norm(
         et.two_layer(2, 4, "erf").init(KEY), jnp.ones(3), "erf", trained="both")),
+    ("x_single", lambda: et.two_layer_hessian_norm(
+        et.two_layer(2, 4, "erf").init(KEY), jnp.array([1.0, np.inf]), "erf", trained="both")),
     ("kernels", lambda: et.kernel_change(jnp.ones((2, 3)))),
+    ("hessian_norms", lambda: et.kernel_change_bound(jnp.array([-1.0, 1.0]), 1.0, jnp.ones(2))),
+    ("distance", lambda: et.kernel_change_bound(jnp.ones(2), -1.0, jnp.ones(2))),
+    ("distance", lambda: et.kernel_change_bound(jnp.ones(2), np.nan, jnp.ones(2))),
+    ("gradient_norms", lambda: et.kernel_change_bound(jnp.ones(2), 1.0, jnp.array([1.0, np.inf]))),
     ("hessian_norms", lambda: et.kernel_change_bound(jnp.ones(2), 1.0, jnp.ones(3))),
 ])
 def test_bad_arguments_are_named(name, call):
@@ -163,10 +179,12 @@ def test_a_million_parameters():
     as_float32 = lambda tree: jax.tree.map(lambda leaf: leaf.astype(np.float32), tree)
     params, x = as_float32(network.init(KEY)), as_float32(et.sample_inputs(KEY, 1, 64)[0])
     exact = et.two_layer_hessian_norm(params, x, "tanh", trained="both")
-    run = lambda p, x: et.hessian_norm(network.apply, p, x, key=KEY, num_matvecs=100)
+    run = lambda p, x: et.hessian_norm(network.apply, p, x, key=KEY, num_matvecs=200)
     program = jax.jit(run).lower(params, x).compile()
-    norm = program(params, x)
-    assert abs(norm.value - exact) < 3e-4 * exact
+    start = time.process_time()
+    norm = jax.block_until_ready(program(params, x))
+    assert time.process_time() - start < 20  # seconds of the processor, whatever else the machine does
+    assert abs(norm.value - exact) < 1e-4 * exact
     assert norm.residual < 0.02 * norm.value
-    # None of the 100 vectors is kept but the last two.
+    # None of the 200 vectors is kept but the last two.
     assert program.memory_analysis().temp_size_in_bytes < 8 * 4 * 65 * 16_384

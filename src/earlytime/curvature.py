@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from earlytime._validation import check_finite
+from earlytime._validation import check_finite, is_concrete
 from earlytime.activations import Activation, resolve_activation
 from earlytime.kernels import Operator
 from earlytime.networks import TwoLayerParams
@@ -93,7 +93,8 @@ def hessian_norm(
         num_matvecs: the number of products, fixed; more make the residual smaller.
 
     Returns:
-        Norm(value, residual). The value is never above the norm, up to rounding.
+        Norm(value, residual). The value is never above the norm, up to rounding. Both are NaN where the
+        Hessian is not finite.
 
     Raises:
         ValueError: as `output_hessian`; num_matvecs below 1.
@@ -132,7 +133,7 @@ def two_layer_hessian_norm(
         The norm.
 
     Raises:
-        ValueError: unknown `trained` or activation, an input of another shape.
+        ValueError: unknown `trained` or activation, an input of another shape or one that is not finite.
 
     Example:
         >>> params = TwoLayerParams(w=jnp.zeros((4, 2)), v=jnp.ones(4))
@@ -144,6 +145,7 @@ def two_layer_hessian_norm(
     width, dim = params.w.shape
     if np.shape(x_single) != (dim,):
         raise ValueError(f"x_single: expected shape ({dim},), got {np.shape(x_single)}")
+    check_finite("x_single", x_single)
     slope = jax.grad(resolve_activation(activation))
     u = params.w @ x_single / np.sqrt(dim)
     squared = jnp.sum(jnp.asarray(x_single) ** 2) / dim
@@ -222,7 +224,7 @@ def kernel_change_bound(
         (n, n) the bound for every pair.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: shapes that differ; a number that is negative or not finite, where it can be looked at.
 
     Example:
         >>> print(kernel_change_bound(jnp.array([0.1]), 1.0, jnp.array([2.0])))
@@ -233,6 +235,11 @@ def kernel_change_bound(
             f"hessian_norms: expected shape (n,), as gradient_norms, "
             f"got {np.shape(hessian_norms)} and {np.shape(gradient_norms)}"
         )
+    named = {"hessian_norms": hessian_norms, "distance": distance, "gradient_norms": gradient_norms}
+    for name, value in named.items():
+        check_finite(name, value)
+        if is_concrete(value) and np.any(np.asarray(value) < 0):
+            raise ValueError(f"{name}: expected norms of at least 0, got {np.min(value)}")
     moved = hessian_norms * distance
     cross = jnp.outer(moved, gradient_norms)
     return cross + cross.T + jnp.outer(moved, moved)

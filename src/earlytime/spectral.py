@@ -37,7 +37,7 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
         num_matvecs: the number of products, fixed; more make the residual smaller.
 
     Returns:
-        Norm(value, residual).
+        Norm(value, residual); both NaN for an operator whose products are not finite.
 
     Raises:
         ValueError: an operator that is not square, num_matvecs below 1.
@@ -77,4 +77,6 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
     values, vectors = jnp.linalg.eigh(small)
     top = jnp.argmax(jnp.abs(values))
     last = jnp.sum(inside) - 1
-    return Norm(jnp.abs(values[top]), links[last] * jnp.abs(vectors[last, top]))
+    value = jnp.abs(values[top])
+    residual = links[last] * jnp.abs(vectors[last, top])
+    return Norm(value, jnp.where(jnp.isfinite(value), residual, jnp.nan))  # links have lost their NaN above
