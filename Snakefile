@@ -82,11 +82,11 @@ rule notebook:
         parameters=lambda wildcards: json.dumps(PARAMETERS.get(wildcards.name) or {}, sort_keys=True),
     # Compiling, half of most notebooks, keeps one core busy: two notebooks with half of the cores each are done
     # sooner than one after the other. A GPU is not shared.
-    threads: workflow.cores if PROFILE == "gpu" else (workflow.cores + 1) // 2
+    threads: workflow.cores if PROFILE == "gpu" else max(1, workflow.cores // 2)
     shell:
         # NPROC is what XLA asks for the number of its threads. exec: Snakemake itself is the parent, so the run
         # sees when Snakemake is killed.
         """
-        NPROC={threads} OMP_NUM_THREADS={threads} exec {sys.executable:q} pipeline/run_notebook.py {wildcards.name} --profile {PROFILE} \
-            --parameters {params.parameters:q} --started {STARTED}
+        NPROC={threads} OMP_NUM_THREADS={threads} exec {sys.executable:q} pipeline/run_notebook.py \
+            {wildcards.name} --profile {PROFILE} --parameters {params.parameters:q} --started {STARTED}
         """

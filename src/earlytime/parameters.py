@@ -31,7 +31,8 @@ _PRECISIONS = ("float32", "float64")
 def check_parameters(namespace: Mapping[str, Any], *names: str) -> None:
     """Refuse parameters that a notebook did not declare, and values that cannot be right.
 
-    It also starts the file at `results_path`, if one is given. Call it in the first cell after the parameters, before anything else has a name.
+    Call it in the first cell after the parameters, before anything else has a name. It also starts the file
+    at `results_path`, if one is given.
 
     Args:
         namespace: the notebook's `globals()`.
