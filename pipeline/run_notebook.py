@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def run_facts(profile: str, parameters: dict[str, object], seconds: float) -> di
         "profile": profile,
         "parameters": parameters,
         "seconds": round(seconds, 1),
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), "jax": version("jax"), "numpy": version("numpy")},
         "device": f"{device.stdout.strip()} ({platform.machine()}, {os.cpu_count()} cores)",
     }

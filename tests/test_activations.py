@@ -1,12 +1,12 @@
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
-from hypothesis import given, settings, strategies as st
-
-import earlytime as et
 from earlytime.activations import ACTIVATIONS, resolve_activation
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NAMES = sorted(ACTIVATIONS)
 
@@ -19,8 +19,7 @@ def brute_force(phi):
     """The definitions, with φ' by automatic differentiation, by scipy's adaptive quadrature."""
     slope = jax.jit(jax.grad(phi))
     integral = lambda f: sum(
-        scipy.integrate.quad(f, *side, epsabs=1e-11, epsrel=1e-11, limit=200)[0]
-        for side in ((-12.0, 0.0), (0.0, 12.0))
+        scipy.integrate.quad(f, *side, epsabs=1e-11, epsrel=1e-11, limit=200)[0] for side in ((-12.0, 0.0), (0.0, 12.0))
     )
     return [
         integral(lambda g: float(slope(g)) * density(g)),

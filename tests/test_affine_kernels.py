@@ -1,10 +1,10 @@
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
-import earlytime as et
 
 def pair(dim, length, length2, cosine):
     """Two inputs of norms length √d and length2 √d with this cosine."""
@@ -45,8 +45,14 @@ def test_one_layer_is_the_integral(activation):
     phi = {"tanh": np.tanh, "softplus": lambda z: np.logaddexp(z, 0)}[activation]
     s, s2, cosine = 0.9, 1.2, 0.4
     value, _ = integrate.dblquad(
-        lambda b, a: phi(s * a) * phi(s2 * (cosine * a + np.sqrt(1 - cosine**2) * b))
-        * stats.norm.pdf(a) * stats.norm.pdf(b), -8, 8, -8, 8, epsabs=1e-8,
+        lambda b, a: (
+            phi(s * a) * phi(s2 * (cosine * a + np.sqrt(1 - cosine**2) * b)) * stats.norm.pdf(a) * stats.norm.pdf(b)
+        ),
+        -8,
+        8,
+        -8,
+        8,
+        epsabs=1e-8,
     )
     np.testing.assert_allclose(et.deep_kernel(activation, depth=1)(s, s2, cosine).nngp, value, rtol=1e-6)
 

@@ -11,9 +11,16 @@ import types
 import numpy as np
 import pytest
 from cifar10_archives import (
-    CACHED_NAME, FOLDER, GOOD, GOOD_HASH, TEST, TRAIN_1, TRAIN_2, make_archive, make_records,
+    CACHED_NAME,
+    FOLDER,
+    GOOD,
+    GOOD_HASH,
+    TEST,
+    TRAIN_1,
+    TRAIN_2,
+    make_archive,
+    make_records,
 )
-
 from earlytime import cifar10
 from earlytime.cifar10 import cifar10_archive, read_cifar10
 
@@ -49,9 +56,7 @@ def variants():
     yield "no test", archive(train, None), "test_batch"
     yield "no train", archive(None, test), "data_batch"
     yield "pickled", make_archive([("cifar-10-batches-py/data_batch_1", b"\x80\x04N.")]), "Python"
-    yield "other folder", make_archive(
-        [("other/data_batch_1.bin", train), ("other/test_batch.bin", test)]
-    ), FOLDER
+    yield "other folder", make_archive([("other/data_batch_1.bin", train), ("other/test_batch.bin", test)]), FOLDER
     yield "outside", make_archive([("data_batch_1.bin", train), ("test_batch.bin", test)]), FOLDER
     yield "batch 6", archive(None, test, (f"{FOLDER}/data_batch_6.bin", train)), "data_batch"
     yield "short record", archive(train[:-1], test), "3073"
@@ -260,9 +265,7 @@ def test_hashes_an_unchanged_file_once(cache, monkeypatch):
     cache.mkdir()
     (cache / CACHED_NAME).write_bytes(GOOD)
     calls, file_hash = [], cifar10._pooch().file_hash
-    monkeypatch.setattr(
-        cifar10._pooch(), "file_hash", lambda path, alg: calls.append(path) or file_hash(path, alg)
-    )
+    monkeypatch.setattr(cifar10._pooch(), "file_hash", lambda path, alg: calls.append(path) or file_hash(path, alg))
     for _ in range(3):
         cifar10_archive(known_hash=GOOD_HASH)
     assert len(calls) == 1

@@ -1,8 +1,7 @@
+import earlytime as et
 import jax
 import numpy as np
 import pytest
-
-import earlytime as et
 
 
 def test_comparison_is_its_definitions():
@@ -11,8 +10,14 @@ def test_comparison_is_its_definitions():
     network = et.two_layer(4, 6, "erf")
     steps = (0, 3, 30)
     run = et.train(
-        network.apply, network.init(jax.random.key(1)), task.x, task.y, learning_rate=3.0, num_steps=30,
-        record_steps=steps, x_test=task.x_test,
+        network.apply,
+        network.init(jax.random.key(1)),
+        task.x,
+        task.y,
+        learning_rate=3.0,
+        num_steps=30,
+        record_steps=steps,
+        x_test=task.x_test,
     )
     features = et.early_time_features(et.gaussian_moments("erf"), trained="both", dim=4, trace_sigma_squared=4.0)
     model = et.linear_model(features, task.x, task.y, learning_rate=3.0)
@@ -22,9 +27,12 @@ def test_comparison_is_its_definitions():
         f_train, f_test = np.asarray(run.train_outputs[k]), np.asarray(run.test_outputs[k])
         half = lambda errors: np.mean(np.asarray(errors) ** 2) / 2
         expected = {
-            "network_train_loss": half(f_train - task.y), "linear_train_loss": half(on_train - task.y),
-            "network_test_loss": half(f_test - task.y_test), "linear_test_loss": half(on_test - task.y_test),
-            "train_discrepancy": 2 * half(f_train - on_train), "test_discrepancy": 2 * half(f_test - on_test),
+            "network_train_loss": half(f_train - task.y),
+            "linear_train_loss": half(on_train - task.y),
+            "network_test_loss": half(f_test - task.y_test),
+            "linear_test_loss": half(on_test - task.y_test),
+            "train_discrepancy": 2 * half(f_train - on_train),
+            "test_discrepancy": 2 * half(f_test - on_test),
             "population_discrepancy": np.mean(np.minimum((f_test - on_test) ** 2, 1)),
             "linear_test_power": 2 * half(on_test),
         }
@@ -39,7 +47,13 @@ def test_outputs_on_the_test_set_are_needed():
     task = et.sample_task(jax.random.key(0), 8, 3, 4)
     network = et.two_layer(4, 6, "erf")
     run = et.train(
-        network.apply, network.init(jax.random.key(1)), task.x, task.y, learning_rate=1.0, num_steps=1, record_steps=(0,)
+        network.apply,
+        network.init(jax.random.key(1)),
+        task.x,
+        task.y,
+        learning_rate=1.0,
+        num_steps=1,
+        record_steps=(0,),
     )
     model = et.linear_model(lambda x: x, task.x, task.y, learning_rate=1.0)
     with pytest.raises(ValueError, match="^trajectory: .*pass x_test"):

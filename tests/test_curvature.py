@@ -1,12 +1,11 @@
 import time
 
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-
-import earlytime as et
 
 KEY = jax.random.key(3)
 SMALL = {
@@ -140,7 +139,8 @@ def test_the_bound_holds_and_is_reached():
     dense = jax.jit(lambda p, x: et.output_hessian(network.apply, p, x).dense())
     norms = [[np.abs(np.linalg.eigvalsh(dense(between(s), one))).max() for one in x] for s in np.linspace(0, 1, 11)]
     bound = et.kernel_change_bound(
-        jnp.max(jnp.asarray(norms), axis=0), et.parameter_distance(end, start),
+        jnp.max(jnp.asarray(norms), axis=0),
+        et.parameter_distance(end, start),
         et.gradient_norms(network.apply, start, x),
     )
     kernels = [et.tangent_kernel(network.apply, params, x).dense() for params in (start, end)]
@@ -150,23 +150,34 @@ def test_the_bound_holds_and_is_reached():
     np.testing.assert_allclose(relative, [0, np.linalg.norm(change) / np.linalg.norm(kernels[0])], rtol=1e-10)
 
 
-@pytest.mark.parametrize("name, call", [
-    ("x_single", lambda: et.hessian_norm(lambda w, x: x @ w, jnp.ones(2), jnp.array([1.0, np.nan]), key=KEY)),
-    ("apply_fn", lambda: et.hessian_norm(lambda w, x: x, jnp.ones(2), jnp.ones(2), key=KEY)),
-    ("num_matvecs", lambda: et.hessian_norm(lambda w, x: x @ w, jnp.ones(2), jnp.ones(2), key=KEY, num_matvecs=0)),
-    ("trained", lambda: et.two_layer_hessian_norm(
-        et.two_layer(2, 4, "erf").init(KEY), jnp.ones(2), "erf", trained="all")),
-    ("x_single", lambda: et.two_layer_hessian_norm(
-        et.two_layer(2, 4, "erf").init(KEY), jnp.ones(3), "erf", trained="both")),
-    ("x_single", lambda: et.two_layer_hessian_norm(
-        et.two_layer(2, 4, "erf").init(KEY), jnp.array([1.0, np.inf]), "erf", trained="both")),
-    ("kernels", lambda: et.kernel_change(jnp.ones((2, 3)))),
-    ("hessian_norms", lambda: et.kernel_change_bound(jnp.array([-1.0, 1.0]), 1.0, jnp.ones(2))),
-    ("distance", lambda: et.kernel_change_bound(jnp.ones(2), -1.0, jnp.ones(2))),
-    ("distance", lambda: et.kernel_change_bound(jnp.ones(2), np.nan, jnp.ones(2))),
-    ("gradient_norms", lambda: et.kernel_change_bound(jnp.ones(2), 1.0, jnp.array([1.0, np.inf]))),
-    ("hessian_norms", lambda: et.kernel_change_bound(jnp.ones(2), 1.0, jnp.ones(3))),
-])
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("x_single", lambda: et.hessian_norm(lambda w, x: x @ w, jnp.ones(2), jnp.array([1.0, np.nan]), key=KEY)),
+        ("apply_fn", lambda: et.hessian_norm(lambda w, x: x, jnp.ones(2), jnp.ones(2), key=KEY)),
+        ("num_matvecs", lambda: et.hessian_norm(lambda w, x: x @ w, jnp.ones(2), jnp.ones(2), key=KEY, num_matvecs=0)),
+        (
+            "trained",
+            lambda: et.two_layer_hessian_norm(et.two_layer(2, 4, "erf").init(KEY), jnp.ones(2), "erf", trained="all"),
+        ),
+        (
+            "x_single",
+            lambda: et.two_layer_hessian_norm(et.two_layer(2, 4, "erf").init(KEY), jnp.ones(3), "erf", trained="both"),
+        ),
+        (
+            "x_single",
+            lambda: et.two_layer_hessian_norm(
+                et.two_layer(2, 4, "erf").init(KEY), jnp.array([1.0, np.inf]), "erf", trained="both"
+            ),
+        ),
+        ("kernels", lambda: et.kernel_change(jnp.ones((2, 3)))),
+        ("hessian_norms", lambda: et.kernel_change_bound(jnp.array([-1.0, 1.0]), 1.0, jnp.ones(2))),
+        ("distance", lambda: et.kernel_change_bound(jnp.ones(2), -1.0, jnp.ones(2))),
+        ("distance", lambda: et.kernel_change_bound(jnp.ones(2), np.nan, jnp.ones(2))),
+        ("gradient_norms", lambda: et.kernel_change_bound(jnp.ones(2), 1.0, jnp.array([1.0, np.inf]))),
+        ("hessian_norms", lambda: et.kernel_change_bound(jnp.ones(2), 1.0, jnp.ones(3))),
+    ],
+)
 def test_bad_arguments_are_named(name, call):
     with pytest.raises(ValueError, match=f"^{name}: "):
         call()

@@ -1,11 +1,10 @@
 import itertools
 
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 
 BUILDERS = {
     "fully connected": lambda **o: et.fully_connected(12, 8, "tanh", depth=3, **o),
@@ -109,7 +108,8 @@ def test_a_symmetric_start_keeps_the_tangent_kernel(build):
     one, two = network.init(jax.random.key(1)), et.symmetric(network).init(jax.random.key(1))
     np.testing.assert_allclose(
         et.tangent_kernel(et.symmetric(network).apply, two, inputs()).dense(),
-        et.tangent_kernel(network.apply, one, inputs()).dense(), rtol=1e-10,
+        et.tangent_kernel(network.apply, one, inputs()).dense(),
+        rtol=1e-10,
     )
 
 

@@ -1,8 +1,7 @@
+import earlytime as et
 import jax
 import numpy as np
 import pytest
-
-import earlytime as et
 
 DIM = 5
 X = np.asarray(et.sample_inputs(jax.random.key(0), 12, DIM, spectrum=np.linspace(0.2, 1.8, DIM), rotate=True))
@@ -45,8 +44,14 @@ def test_trace_estimate_is_unbiased_and_is_its_formula():
     [
         ("trained", lambda: et.early_time_features(SOFTPLUS, trained="third", dim=2, trace_sigma_squared=2.0)),
         ("dim", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=0, trace_sigma_squared=2.0)),
-        ("trace_sigma_squared", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=np.nan)),
-        ("trace_sigma_squared", lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=-1.0)),
+        (
+            "trace_sigma_squared",
+            lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=np.nan),
+        ),
+        (
+            "trace_sigma_squared",
+            lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=-1.0),
+        ),
         ("x", lambda: et.estimate_trace_sigma_squared(X[:1])),
     ],
 )

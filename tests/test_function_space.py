@@ -2,13 +2,12 @@
 
 import importlib.util
 
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-
-import earlytime as et
 from earlytime import infinite_width
 
 N, NEW, P = 7, 3, 30
@@ -35,7 +34,9 @@ def iterate(rate, momentum, num_steps, repeat=1):
 
 def both(dynamics, **when):
     on_train = dynamics.predict(START, **when)
-    return jnp.concatenate([on_train, dynamics.predict(START, kernel_new=KERNEL_NEW, start_new=START_NEW, **when)], axis=-1)
+    return jnp.concatenate(
+        [on_train, dynamics.predict(START, kernel_new=KERNEL_NEW, start_new=START_NEW, **when)], axis=-1
+    )
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.99])
@@ -63,8 +64,12 @@ def test_momentum_at_its_double_root_and_at_zero():
     tiny = et.kernel_dynamics(np.diag([1.0, 1e-7]), np.ones(2), learning_rate=0.2, momentum=beta)
     for when in ({"steps": np.arange(9)}, {"time": np.linspace(0, 3, 9)}):
         gains = [d.transfer(np.eye(2), **when)[:, 1, 1] for d in (null, tiny)]
-        np.testing.assert_allclose(null._gain(null.learned(**when), steps=when.get("steps"), time=when.get("time"))[:, 0],
-                                   tiny._gain(tiny.learned(**when), steps=when.get("steps"), time=when.get("time"))[:, 0], rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(
+            null._gain(null.learned(**when), steps=when.get("steps"), time=when.get("time"))[:, 0],
+            tiny._gain(tiny.learned(**when), steps=when.get("steps"), time=when.get("time"))[:, 0],
+            rtol=1e-5,
+            atol=1e-8,
+        )
         assert np.all(np.isfinite(gains))
 
 
@@ -73,7 +78,9 @@ def test_duplicating_every_sample_changes_nothing(momentum):
     rate, steps = 0.6 * 2 * N / TOP, [1, 5, 60]
     twice = et.kernel_dynamics(np.tile(KERNEL, (2, 2)), np.tile(Y, 2), learning_rate=rate, momentum=momentum)
     once = et.kernel_dynamics(KERNEL, Y, learning_rate=rate, momentum=momentum)
-    new = lambda d, start, repeat, **when: d.predict(start, kernel_new=np.tile(KERNEL_NEW, (1, repeat)), start_new=START_NEW, **when)
+    new = lambda d, start, repeat, **when: d.predict(
+        start, kernel_new=np.tile(KERNEL_NEW, (1, repeat)), start_new=START_NEW, **when
+    )
     for when in ({"steps": steps}, {"time": np.array([0.3, 2.0, 50.0])}):
         np.testing.assert_allclose(new(twice, np.tile(START, 2), 2, **when), new(once, START, 1, **when), rtol=1e-7)
     np.testing.assert_allclose(iterate(rate, momentum, 60, repeat=2), iterate(rate, momentum, 60), rtol=1e-9)
@@ -112,7 +119,9 @@ def test_the_end_is_least_squares_with_more_samples_than_parameters(momentum, dt
         on_train, new = dynamics.predict(time=when), dynamics.predict(time=when, kernel_new=kernel_new)
         np.testing.assert_allclose(np.atleast_2d(on_train)[-1], jacobian @ weights, atol=tolerance)
         np.testing.assert_allclose(np.atleast_2d(new)[-1], jacobian_new @ weights, atol=tolerance)
-    np.testing.assert_allclose(dynamics.transfer(kernel_new, time=np.inf) @ error, jacobian_new @ weights, atol=tolerance)
+    np.testing.assert_allclose(
+        dynamics.transfer(kernel_new, time=np.inf) @ error, jacobian_new @ weights, atol=tolerance
+    )
 
 
 def test_momentum_flow_is_its_equation():
@@ -141,7 +150,14 @@ def test_a_trained_linear_model_is_the_closed_form(num_outputs, momentum):
     kernel = et.tangent_kernel(linear.apply, params, x[:5]).dense()
     dynamics = et.kernel_dynamics(kernel, y, learning_rate=0.2, momentum=momentum)
     run = et.train(
-        linear.apply, params, x[:5], y, x_test=x[5:], learning_rate=0.2, momentum=momentum, num_steps=50,
+        linear.apply,
+        params,
+        x[:5],
+        y,
+        x_test=x[5:],
+        learning_rate=0.2,
+        momentum=momentum,
+        num_steps=50,
         record_steps=(0, 7, 50),
     )
     f = linear.apply(params, x)
@@ -227,12 +243,21 @@ def test_loss_flow_is_the_limit_of_small_steps():
     kernel = et.tangent_kernel(linear.apply, params, x[:4]).dense()
     cross = et.tangent_kernel(linear.apply, params, x[4:], x[:4]).dense()
     f = linear.apply(params, x)
-    flow = et.loss_flow(kernel, classes, loss="cross_entropy", time=[2.0, 8.0], start=f[:4], kernel_new=cross, start_new=f[4:])
+    flow = et.loss_flow(
+        kernel, classes, loss="cross_entropy", time=[2.0, 8.0], start=f[:4], kernel_new=cross, start_new=f[4:]
+    )
     errors = []
     for steps in (400, 800):
         run = et.train(
-            linear.apply, params, x[:4], classes, loss="cross_entropy", x_test=x[4:], learning_rate=8.0 / steps,
-            num_steps=steps, record_steps=(steps // 4, steps),
+            linear.apply,
+            params,
+            x[:4],
+            classes,
+            loss="cross_entropy",
+            x_test=x[4:],
+            learning_rate=8.0 / steps,
+            num_steps=steps,
+            record_steps=(steps // 4, steps),
         )
         errors.append(max(np.abs(run.train_outputs - flow[0]).max(), np.abs(run.test_outputs - flow[1]).max()))
     assert errors[0] < 0.02 and errors[1] < 0.6 * errors[0]
@@ -272,7 +297,9 @@ def test_last_layer_training_ends_in_the_posterior_and_full_training_does_not():
     y, k = np.sign(RNG.normal(size=5)), np.asarray(kernels(x).nngp)
     mean = k[5:, :5] @ np.linalg.solve(k[:5, :5], y)
     covariance = k[5:, 5:] - k[5:, :5] @ np.linalg.solve(k[:5, :5], k[:5, 5:])
-    process = lambda trained: infinite_width.training_process(kernels, x[:5], y, x[5:], learning_rate=1.0, trained=trained)
+    process = lambda trained: infinite_width.training_process(
+        kernels, x[:5], y, x[5:], learning_rate=1.0, trained=trained
+    )
     last = process("last").at(time=np.inf)
     np.testing.assert_allclose(last.mean, mean, rtol=1e-6)
     np.testing.assert_allclose(last.covariance, covariance, atol=1e-6)
@@ -313,34 +340,50 @@ def test_a_frozen_bias_stays_in_the_outputs():
             process(**wrong)
 
 
-@pytest.mark.parametrize("name, call", [
-    ("kernel", lambda: et.kernel_dynamics(KERNEL[:3], Y, learning_rate=1.0)),
-    ("kernel", lambda: et.kernel_dynamics(KERNEL, Y[:3], learning_rate=1.0)),
-    ("kernel", lambda: et.kernel_dynamics(KERNEL * np.nan, Y, learning_rate=1.0)),
-    ("learning_rate", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=0.0)),
-    ("momentum", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0, momentum=1.0)),
-    ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict()),
-    ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[1], time=[1.0])),
-    ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[0.5])),
-    ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=-1.0)),
-    ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, 1.0], start=START)),
-    ("loss", lambda: et.loss_flow(KERNEL, Y, loss="hinge", time=[1.0], start=START)),
-    ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[], start=START)),
-    ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, np.inf], start=START)),
-    ("kernel", lambda: et.loss_flow(KERNEL[:3], Y, loss="squared", time=[1.0], start=START)),
-    ("kernel", lambda: et.loss_flow(KERNEL * np.nan, Y, loss="squared", time=[1.0], start=START)),
-    ("y", lambda: et.loss_flow(KERNEL, Y[:3], loss="squared", time=[1.0], start=START)),
-    ("y", lambda: et.loss_flow(KERNEL, Y * np.nan, loss="squared", time=[1.0], start=START)),
-    ("start", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=0.0)),
-    ("start", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=START[:, None])),
-    ("kernel_new", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=START, kernel_new=KERNEL_NEW.T)),
-    ("start", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(START[:, None], steps=1)),
-    ("kernel_new", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=1, kernel_new=KERNEL_NEW.T)),
-    ("kernel_new", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).transfer(KERNEL_NEW.T, steps=1)),
-    ("start_new", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(
-        steps=1, kernel_new=KERNEL_NEW, start_new=START_NEW[:, None])),
-    ("trained", lambda: infinite_width.training_process(None, X_NONE, Y, X_NONE, learning_rate=1.0, trained="first")),
-])
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("kernel", lambda: et.kernel_dynamics(KERNEL[:3], Y, learning_rate=1.0)),
+        ("kernel", lambda: et.kernel_dynamics(KERNEL, Y[:3], learning_rate=1.0)),
+        ("kernel", lambda: et.kernel_dynamics(KERNEL * np.nan, Y, learning_rate=1.0)),
+        ("learning_rate", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=0.0)),
+        ("momentum", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0, momentum=1.0)),
+        ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict()),
+        ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[1], time=[1.0])),
+        ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[0.5])),
+        ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=-1.0)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, 1.0], start=START)),
+        ("loss", lambda: et.loss_flow(KERNEL, Y, loss="hinge", time=[1.0], start=START)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[], start=START)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, np.inf], start=START)),
+        ("kernel", lambda: et.loss_flow(KERNEL[:3], Y, loss="squared", time=[1.0], start=START)),
+        ("kernel", lambda: et.loss_flow(KERNEL * np.nan, Y, loss="squared", time=[1.0], start=START)),
+        ("y", lambda: et.loss_flow(KERNEL, Y[:3], loss="squared", time=[1.0], start=START)),
+        ("y", lambda: et.loss_flow(KERNEL, Y * np.nan, loss="squared", time=[1.0], start=START)),
+        ("start", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=0.0)),
+        ("start", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=START[:, None])),
+        (
+            "kernel_new",
+            lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0], start=START, kernel_new=KERNEL_NEW.T),
+        ),
+        ("start", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(START[:, None], steps=1)),
+        (
+            "kernel_new",
+            lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=1, kernel_new=KERNEL_NEW.T),
+        ),
+        ("kernel_new", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).transfer(KERNEL_NEW.T, steps=1)),
+        (
+            "start_new",
+            lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(
+                steps=1, kernel_new=KERNEL_NEW, start_new=START_NEW[:, None]
+            ),
+        ),
+        (
+            "trained",
+            lambda: infinite_width.training_process(None, X_NONE, Y, X_NONE, learning_rate=1.0, trained="first"),
+        ),
+    ],
+)
 def test_bad_arguments_are_named(name, call):
     with pytest.raises(ValueError, match=f"^{name}: "):
         call()

@@ -1,10 +1,9 @@
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-
-import earlytime as et
 
 N, D, M = 13, 4, 6
 X = np.asarray(et.sample_inputs(jax.random.key(0), N, D))
@@ -67,8 +66,15 @@ def test_a_frozen_layer_stays_to_the_bit():
 def test_duplicating_every_sample_changes_nothing(block_size):
     once = run(x_test=X_TEST, block_size=block_size)
     twice = et.train(
-        NETWORK.apply, PARAMS, np.tile(X, (2, 1)), np.tile(Y, 2), x_test=X_TEST, learning_rate=0.7,
-        num_steps=40, record_steps=(0, 1, 7, 40), block_size=block_size,
+        NETWORK.apply,
+        PARAMS,
+        np.tile(X, (2, 1)),
+        np.tile(Y, 2),
+        x_test=X_TEST,
+        learning_rate=0.7,
+        num_steps=40,
+        record_steps=(0, 1, 7, 40),
+        block_size=block_size,
     )
     np.testing.assert_allclose(once.test_outputs, twice.test_outputs, atol=1e-12)
     np.testing.assert_allclose(once.train_loss, twice.train_loss, rtol=1e-12)
@@ -95,9 +101,7 @@ def test_going_on_from_a_state():
 
 def test_seeds_in_one_program():
     def one(key):
-        return et.train(
-            NETWORK.apply, NETWORK.init(key), X, Y, learning_rate=0.5, num_steps=5, record_steps=(5,)
-        )
+        return et.train(NETWORK.apply, NETWORK.init(key), X, Y, learning_rate=0.5, num_steps=5, record_steps=(5,))
 
     together = [et.over_seeds(one, 3, 4, batch_size=batch) for batch in (None, 1, 2)]
     alone = one(jax.random.split(jax.random.key(3), 4)[2])
@@ -110,8 +114,14 @@ def test_any_network_and_pytree():
     images = np.random.default_rng(1).normal(size=(9, 3, 2))
     params = {"a": {"k": jnp.zeros((3, 2))}, "b": jnp.zeros(())}
     trajectory = et.train(
-        apply, params, images, images[:, 0, 0] + 1, learning_rate={"a": 0.3, "b": 0.3}, num_steps=3000,
-        record_steps=(3000,), block_size=4,
+        apply,
+        params,
+        images,
+        images[:, 0, 0] + 1,
+        learning_rate={"a": 0.3, "b": 0.3},
+        num_steps=3000,
+        record_steps=(3000,),
+        block_size=4,
     )
     assert trajectory.train_loss[0] < 1e-10 and abs(trajectory.params["b"] - 1) < 1e-4
 
@@ -132,23 +142,35 @@ def test_divergence_is_reported_with_the_stable_limit():
         beta -= 1.5 * limit / N * X.T @ (X @ beta - Y)
         losses.append(np.sum((X @ beta - Y) ** 2) / (2 * N))
     assert diverged.diverged_at == len(losses) - 1
-    with pytest.raises(ValueError, match=rf"^learning_rate: .* step {len(losses) - 1};.* 2n/lambda_max .* is {limit:.4g}"):
+    with pytest.raises(
+        ValueError, match=rf"^learning_rate: .* step {len(losses) - 1};.* 2n/lambda_max .* is {limit:.4g}"
+    ):
         et.require_finite(diverged)
 
 
 def test_divergence_of_one_layer_and_of_one_seed():
     layered = et.train(
-        et.two_layer(D, M, "relu").apply, PARAMS, X, Y, learning_rate=et.TwoLayerParams(w=0.0, v=500.0),
-        num_steps=200, record_steps=(200,), block_size=4,
+        et.two_layer(D, M, "relu").apply,
+        PARAMS,
+        X,
+        Y,
+        learning_rate=et.TwoLayerParams(w=0.0, v=500.0),
+        num_steps=200,
+        record_steps=(200,),
+        block_size=4,
     )
     kernel = et.two_layer_kernel(PARAMS, X, "relu", trained="second").dense()
     limit = 2 * N / np.linalg.eigvalsh(kernel)[-1]
     np.testing.assert_allclose(layered.stable_learning_rate.v, limit, rtol=1e-3)
     assert layered.stable_learning_rate.w == 0
     rates = jnp.array([0.01, 50.0])
-    pair = jax.jit(jax.vmap(
-        lambda rate: et.train(linear_apply, jnp.zeros(D), X, Y, learning_rate=rate, num_steps=99, record_steps=(99,))
-    ))(rates)
+    pair = jax.jit(
+        jax.vmap(
+            lambda rate: et.train(
+                linear_apply, jnp.zeros(D), X, Y, learning_rate=rate, num_steps=99, record_steps=(99,)
+            )
+        )
+    )(rates)
     assert pair.diverged_at[0] == -1 and pair.diverged_at[1] > 0
     with pytest.raises(ValueError, match="of run 1"):
         et.require_finite(pair)
@@ -191,7 +213,11 @@ def test_bad_arguments_are_named(name, changes):
 def test_bad_data_are_named():
     call = lambda apply, x, y: et.train(apply, PARAMS, x, y, learning_rate=1.0, num_steps=1, record_steps=(0,))
     for name, x, y in [
-        ("y", X, Y[:-1]), ("y", X, Y[:, None]), ("x", X[:0], Y[:0]), ("x", X * np.inf, Y), ("y", X, Y / 0.0 * 0)
+        ("y", X, Y[:-1]),
+        ("y", X, Y[:, None]),
+        ("x", X[:0], Y[:0]),
+        ("x", X * np.inf, Y),
+        ("y", X, Y / 0.0 * 0),
     ]:
         with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"^{name}: "):
             call(NETWORK.apply, x, y)

@@ -5,10 +5,9 @@ import os
 import numpy as np
 import pytest
 from cifar10_archives import CACHED_NAME, FOLDER, GOOD, GOOD_HASH, TEST, make_archive
-from sklearn.datasets import load_digits
-
 from earlytime import cifar10
 from earlytime.images import load_images
+from sklearn.datasets import load_digits
 
 REAL_ARCHIVE = os.environ.get("EARLYTIME_CIFAR10")
 

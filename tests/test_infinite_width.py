@@ -2,12 +2,11 @@
 
 import importlib.util
 
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 from earlytime import infinite_width
 
 pytestmark = pytest.mark.skipif(
@@ -19,7 +18,9 @@ def inputs(n=6, dim=12):
     return et.sample_inputs(jax.random.key(7), n, dim)
 
 
-@pytest.mark.parametrize("activation, depth, bias_std", [("erf", 4, 0.0), ("relu", 4, 0.5), (et.leaky_relu(0.2), 1, 0.5)])
+@pytest.mark.parametrize(
+    "activation, depth, bias_std", [("erf", 4, 0.0), ("relu", 4, 0.5), (et.leaky_relu(0.2), 1, 0.5)]
+)
 def test_fully_connected_is_the_dual_recursion(activation, depth, bias_std):
     options = {"depth": depth, "weight_std": 1.2, "bias_std": bias_std}
     x = inputs()

@@ -1,9 +1,7 @@
+import earlytime as et
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 
 KEY = jax.random.key(0)
 SPREAD = np.linspace(0.2, 1.8, 6)

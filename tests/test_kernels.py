@@ -1,9 +1,8 @@
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 
 N, D, M = 17, 5, 8
 X = np.asarray(et.sample_inputs(jax.random.key(0), N, D))

@@ -1,9 +1,8 @@
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 
 DIM = 5
 X = np.asarray(et.sample_inputs(jax.random.key(0), 12, DIM, spectrum=np.linspace(0.2, 1.8, DIM), rotate=True))

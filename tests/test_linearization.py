@@ -1,9 +1,8 @@
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 
 X = np.asarray(et.sample_inputs(jax.random.key(0), 6, 4))
 NETWORKS = {
@@ -46,8 +45,12 @@ def test_training_moves_the_change_alone():
     linear, start = et.linearize(network), network.init(jax.random.key(1))
     options = {"num_steps": 5, "record_steps": (0, 5)}
     first = et.train(
-        linear.apply, et.LinearizedParams.around(start), X, jnp.ones(6),
-        learning_rate=et.LinearizedParams(start=0.0, change=0.3), **options,
+        linear.apply,
+        et.LinearizedParams.around(start),
+        X,
+        jnp.ones(6),
+        learning_rate=et.LinearizedParams(start=0.0, change=0.3),
+        **options,
     )
     second = et.train(linear.apply, et.LinearizedParams.around(start), X, jnp.ones(6), learning_rate=0.3, **options)
     for run in (first, second):

@@ -1,11 +1,10 @@
 """Losses, momentum, mini-batches and several outputs, against plain loops in numpy."""
 
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 
 N, D, K = 12, 3, 4
 RNG = np.random.default_rng(0)
@@ -48,15 +47,30 @@ def loop(case, rate, momentum, num_steps, batches=None):
 def run(case, momentum=0.0, num_steps=20, **options):
     loss, which, y, _ = CASES[case]
     return et.train(
-        linear, START[which], X, y, loss=loss, momentum=momentum, learning_rate=0.2, num_steps=num_steps,
-        record_steps=(0, num_steps), **options,
+        linear,
+        START[which],
+        X,
+        y,
+        loss=loss,
+        momentum=momentum,
+        learning_rate=0.2,
+        num_steps=num_steps,
+        record_steps=(0, num_steps),
+        **options,
     )
 
 
-@pytest.mark.parametrize("case, momentum, block_size", [
-    ("squared", 0.9, 5), ("squared, k outputs", 0.0, 2048), ("signs", 0.0, 2048), ("classes", 0.5, 5),
-    ("probabilities", 0.0, 5), ("function", 0.0, 2048),
-])
+@pytest.mark.parametrize(
+    "case, momentum, block_size",
+    [
+        ("squared", 0.9, 5),
+        ("squared, k outputs", 0.0, 2048),
+        ("signs", 0.0, 2048),
+        ("classes", 0.5, 5),
+        ("probabilities", 0.0, 5),
+        ("function", 0.0, 2048),
+    ],
+)
 def test_training_is_the_plain_loop(case, momentum, block_size):
     trajectory = run(case, momentum, block_size=block_size)
     np.testing.assert_allclose(trajectory.params, loop(case, 0.2, momentum, 20), rtol=1e-9)
@@ -88,7 +102,9 @@ def test_mini_batches_are_epochs_without_replacement():
 
 def test_going_on_keeps_velocity_and_batches():
     options = {"batch_size": 5, "key": jax.random.key(1), "learning_rate": 0.1, "momentum": 0.9, "block_size": 3}
-    go = lambda last, **state: et.train(linear, START["one"], X, SIGNS, num_steps=last, record_steps=(last,), **options, **state)
+    go = lambda last, **state: et.train(
+        linear, START["one"], X, SIGNS, num_steps=last, record_steps=(last,), **options, **state
+    )
     np.testing.assert_allclose(go(9, state=go(5).state).params, go(9).params, rtol=1e-12)
 
 
@@ -104,21 +120,31 @@ def test_duplicating_every_sample_changes_nothing():
     for case, momentum in (("classes", 0.5), ("signs", 0.0)):
         loss, which, y, _ = CASES[case]
         twice = et.train(
-            linear, START[which], np.tile(X, (2, 1)), np.tile(y, 2), loss=loss, momentum=momentum,
-            learning_rate=0.2, num_steps=20, record_steps=(20,),
+            linear,
+            START[which],
+            np.tile(X, (2, 1)),
+            np.tile(y, 2),
+            loss=loss,
+            momentum=momentum,
+            learning_rate=0.2,
+            num_steps=20,
+            record_steps=(20,),
         )
         np.testing.assert_allclose(twice.params, run(case, momentum).params, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name, changes", [
-    ("loss", {"loss": "hinge"}),
-    ("momentum", {"momentum": 1.0}),
-    ("momentum", {"momentum": -0.1}),
-    ("batch_size", {"batch_size": 0, "key": jax.random.key(0)}),
-    ("batch_size", {"batch_size": N + 1, "key": jax.random.key(0)}),
-    ("key", {"batch_size": 2}),
-    ("y", {"loss": "cross_entropy", "y": CLASSES + 0.5}),
-])
+@pytest.mark.parametrize(
+    "name, changes",
+    [
+        ("loss", {"loss": "hinge"}),
+        ("momentum", {"momentum": 1.0}),
+        ("momentum", {"momentum": -0.1}),
+        ("batch_size", {"batch_size": 0, "key": jax.random.key(0)}),
+        ("batch_size", {"batch_size": N + 1, "key": jax.random.key(0)}),
+        ("key", {"batch_size": 2}),
+        ("y", {"loss": "cross_entropy", "y": CLASSES + 0.5}),
+    ],
+)
 def test_bad_arguments_are_named(name, changes):
     options = {"y": SIGNS, "learning_rate": 0.1, "num_steps": 1, "record_steps": (0,)} | changes
     with pytest.raises(ValueError, match=f"^{name}: "):
@@ -128,4 +154,6 @@ def test_bad_arguments_are_named(name, changes):
 def test_bad_classes_are_named():
     for y in (CLASSES + K, CLASSES * 1.0, CLASSES - K):
         with pytest.raises(ValueError, match="^y: "):
-            et.train(linear, START["many"], X, y, loss="cross_entropy", learning_rate=0.1, num_steps=1, record_steps=(0,))
+            et.train(
+                linear, START["many"], X, y, loss="cross_entropy", learning_rate=0.1, num_steps=1, record_steps=(0,)
+            )

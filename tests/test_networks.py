@@ -1,9 +1,8 @@
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "softplus", "abs"])
@@ -19,13 +18,10 @@ def test_the_start_is_exactly_zero(activation, width, dtype):
 
 def test_output_is_the_formula():
     network = et.two_layer(3, 4, "tanh")
-    params = et.TwoLayerParams(
-        w=jnp.arange(12.0).reshape(4, 3) / 7 - 0.5, v=jnp.array([1.0, -2.0, 0.5, 3.0])
-    )
+    params = et.TwoLayerParams(w=jnp.arange(12.0).reshape(4, 3) / 7 - 0.5, v=jnp.array([1.0, -2.0, 0.5, 3.0]))
     x = np.array([[0.3, -1.0, 2.0], [1.0, 1.0, 1.0]])
     by_hand = [
-        sum(float(params.v[r]) * np.tanh(np.asarray(params.w)[r] @ row / np.sqrt(3)) for r in range(4)) / 2
-        for row in x
+        sum(float(params.v[r]) * np.tanh(np.asarray(params.w)[r] @ row / np.sqrt(3)) for r in range(4)) / 2 for row in x
     ]
     np.testing.assert_allclose(network.apply(params, x), by_hand, rtol=1e-12)
 
@@ -47,9 +43,10 @@ def test_equal_arguments_give_equal_networks():
     assert isinstance(hash(et.two_layer(3, 4, "erf")), int)
 
 
-@pytest.mark.parametrize("name, psi", [
-    ("sigmoid", lambda f: 1 / (1 + np.exp(-f))), ("tanh", np.tanh), ("swish", lambda f: f / (1 + np.exp(-f)))
-])
+@pytest.mark.parametrize(
+    "name, psi",
+    [("sigmoid", lambda f: 1 / (1 + np.exp(-f))), ("tanh", np.tanh), ("swish", lambda f: f / (1 + np.exp(-f)))],
+)
 def test_output_nonlinearities_act_on_every_output(name, psi):
     for k in (None, 3):
         network = et.fully_connected(7, 8, "tanh", depth=1, num_outputs=k)
@@ -82,15 +79,22 @@ def test_equal_outputs_give_equal_networks():
     assert isinstance(hash(et.with_output(network, "swish")), int)
 
 
-@pytest.mark.parametrize("name, call", [
-    ("nonlinearity", lambda: et.with_output(et.two_layer(3, 4, "erf"), "gelu2")),
-    ("nonlinearity", lambda: et.with_output(et.two_layer(3, 4, "erf"), 2.0)),
-    ("coordinate", lambda: et.with_output(et.two_layer(3, 4, "erf"), "tanh", coordinate=-1)),
-    ("network", lambda: run(et.with_output(et.two_layer(3, 4, "erf"), "softmax"))),
-    ("network", lambda: run(et.with_output(et.two_layer(3, 4, "erf"), "tanh", coordinate=0))),
-    ("coordinate", lambda: run(
-        et.with_output(et.fully_connected(3, 4, "erf", depth=1, num_outputs=2), "softmax", coordinate=2))),
-])
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("nonlinearity", lambda: et.with_output(et.two_layer(3, 4, "erf"), "gelu2")),
+        ("nonlinearity", lambda: et.with_output(et.two_layer(3, 4, "erf"), 2.0)),
+        ("coordinate", lambda: et.with_output(et.two_layer(3, 4, "erf"), "tanh", coordinate=-1)),
+        ("network", lambda: run(et.with_output(et.two_layer(3, 4, "erf"), "softmax"))),
+        ("network", lambda: run(et.with_output(et.two_layer(3, 4, "erf"), "tanh", coordinate=0))),
+        (
+            "coordinate",
+            lambda: run(
+                et.with_output(et.fully_connected(3, 4, "erf", depth=1, num_outputs=2), "softmax", coordinate=2)
+            ),
+        ),
+    ],
+)
 def test_bad_outputs_are_named(name, call):
     with pytest.raises(ValueError, match=f"^{name}: "):
         call()

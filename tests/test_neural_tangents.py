@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-
 from earlytime import _neural_tangents
 
 needs_neural_tangents = pytest.mark.skipif(
@@ -84,7 +83,9 @@ def check_sampled_kernels(nt, dtype):
 
 @needs_neural_tangents
 def test_jax_is_left_as_it_was_and_works_in_single_precision():
-    run_fresh(inspect.getsource(check_sampled_kernels) + textwrap.dedent("""
+    run_fresh(
+        inspect.getsource(check_sampled_kernels)
+        + textwrap.dedent("""
         import sys, warnings
         import earlytime, jax
         import numpy as np
@@ -123,7 +124,8 @@ def test_jax_is_left_as_it_was_and_works_in_single_precision():
         KEY = jax.random.key(0)
         check_sampled_kernels(nt, "float32")
         assert not changes(before), changes(before)
-    """))
+    """)
+    )
 
 
 def test_what_is_not_installed_is_named_with_the_remedy():
@@ -199,9 +201,7 @@ def test_gradient_descent_is_the_matrix_exponential(nt):
         np.testing.assert_allclose(found, expected, atol=1e-9)
     for found, expected in zip(jax.jit(predict)(train, 50.0), closed(50.0)):  # a kernel being traced
         np.testing.assert_allclose(found, expected, atol=1e-9)
-    np.testing.assert_allclose(
-        nt.predict.max_learning_rate(jnp.asarray(train)), 2 * 6 / np.linalg.eigvalsh(train)[-1]
-    )
+    np.testing.assert_allclose(nt.predict.max_learning_rate(jnp.asarray(train)), 2 * 6 / np.linalg.eigvalsh(train)[-1])
 
 
 def test_predictions_of_an_infinite_ensemble(nt):

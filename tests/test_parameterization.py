@@ -1,8 +1,7 @@
+import earlytime as et
 import jax
 import numpy as np
 import pytest
-
-import earlytime as et
 
 NETWORKS = {
     "fully connected": et.fully_connected(4, 8, "tanh", depth=2, weight_std=1.4, bias_std=0.3),
@@ -22,7 +21,9 @@ def test_scaled_rates_make_the_two_parameterizations_one(network):
     np.testing.assert_allclose(same.train_outputs, ntk.train_outputs, rtol=1e-8)
 
 
-@pytest.mark.parametrize("name, scales", [("bias_std", {"weight_std": 1.4}), ("weight_std", SCALES | {"weight_std": 0.0})])
+@pytest.mark.parametrize(
+    "name, scales", [("bias_std", {"weight_std": 1.4}), ("weight_std", SCALES | {"weight_std": 0.0})]
+)
 def test_scales_that_cannot_be_the_network_s_are_refused(name, scales):
     with pytest.raises(ValueError, match=f"^{name}: "):
         et.standard_parameterization(NETWORKS["convolutional"], **scales)

@@ -2,13 +2,23 @@ import json
 import subprocess
 import sys
 
+import earlytime as et
 import pytest
 
-import earlytime as et
-
 GOOD = dict(
-    seed=0, num_seeds=5, dim=50, dims=[16, 32], width=256, activation="erf", activations=["erf", "relu"],
-    learning_rate=0.5, precision="float32", results_path="", num_samples=10, num_test=2, num_steps=3,
+    seed=0,
+    num_seeds=5,
+    dim=50,
+    dims=[16, 32],
+    width=256,
+    activation="erf",
+    activations=["erf", "relu"],
+    learning_rate=0.5,
+    precision="float32",
+    results_path="",
+    num_samples=10,
+    num_test=2,
+    num_steps=3,
 )
 
 
@@ -20,10 +30,25 @@ def test_good_parameters_pass_beside_what_a_notebook_holds():
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("depth", 3), ("seed", -1), ("seed", 1.5), ("num_seeds", 0), ("dim", 0), ("dims", []), ("dims", [16, 0]),
-        ("dims", "[16]"), ("width", 255), ("width", 0), ("activation", "swoosh"), ("activations", ["erf", "swoosh"]),
-        ("learning_rate", 0.0), ("learning_rate", float("nan")), ("learning_rate", "1"), ("precision", "float16"),
-        ("results_path", None), ("num_samples", 0), ("num_test", True),
+        ("depth", 3),
+        ("seed", -1),
+        ("seed", 1.5),
+        ("num_seeds", 0),
+        ("dim", 0),
+        ("dims", []),
+        ("dims", [16, 0]),
+        ("dims", "[16]"),
+        ("width", 255),
+        ("width", 0),
+        ("activation", "swoosh"),
+        ("activations", ["erf", "swoosh"]),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", "1"),
+        ("precision", "float16"),
+        ("results_path", None),
+        ("num_samples", 0),
+        ("num_test", True),
     ],
 )
 def test_bad_parameters_are_named(name, value):
@@ -32,11 +57,32 @@ def test_bad_parameters_are_named(name, value):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("depths", [2, 0]), ("kernel_dims", [0]), ("wide_dims", []), ("filter_sizes", [3.5]), ("channels", 0),
-                    ("deep_widths", [33]), ("channel_sizes", [8, 0]), ("radii", [1.0, 0.0]), ("output_scales", []),
-                    ("num_rounds", 0), ("bottleneck", 0), ("batch_size", 0), ("num_networks", 2.0), ("width_last", 0),
-                    ("momentum", 1.0), ("momentum", -0.1), ("momentum", "0.9"), ("losses", []), ("losses", ["hinge"]),
-                    ("rates", []), ("rates", [1.0, 0.5]), ("rates", [0.0, 1.0]), ("rates", 1.0)]
+    "name, value",
+    [
+        ("depths", [2, 0]),
+        ("kernel_dims", [0]),
+        ("wide_dims", []),
+        ("filter_sizes", [3.5]),
+        ("channels", 0),
+        ("deep_widths", [33]),
+        ("channel_sizes", [8, 0]),
+        ("radii", [1.0, 0.0]),
+        ("output_scales", []),
+        ("num_rounds", 0),
+        ("bottleneck", 0),
+        ("batch_size", 0),
+        ("num_networks", 2.0),
+        ("width_last", 0),
+        ("momentum", 1.0),
+        ("momentum", -0.1),
+        ("momentum", "0.9"),
+        ("losses", []),
+        ("losses", ["hinge"]),
+        ("rates", []),
+        ("rates", [1.0, 0.5]),
+        ("rates", [0.0, 1.0]),
+        ("rates", 1.0),
+    ],
 )
 def test_sizes_of_other_notebooks_are_checked_too(name, value):
     with pytest.raises(ValueError, match=f"^{name}: "):

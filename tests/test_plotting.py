@@ -5,7 +5,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-
 from earlytime import claims, plotting
 
 STEPS = (0, 1, 10, 100)

@@ -1,9 +1,8 @@
+import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import earlytime as et
 
 KEY = jax.random.key(3)
 

@@ -1,10 +1,10 @@
+import earlytime as et
 import jax
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings, strategies as st
-
-import earlytime as et
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def test_interval_is_students_t():
@@ -91,9 +91,15 @@ def test_every_seed_gets_its_own_part_of_what_was_drawn_before(batch_size):
         et.over_seeds(run, 5, 3, 1.0, per_seed=drawn, batch_size=batch_size)
 
 
-@pytest.mark.parametrize("name, arguments", [
-    ("seed", (-1, 2, None)), ("seed", (0.5, 2, None)), ("num_seeds", (0, 0, None)), ("batch_size", (0, 2, 0)),
-])
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("seed", (-1, 2, None)),
+        ("seed", (0.5, 2, None)),
+        ("num_seeds", (0, 0, None)),
+        ("batch_size", (0, 2, 0)),
+    ],
+)
 def test_bad_seeds_are_named(name, arguments):
     seed, num_seeds, batch_size = arguments
     with pytest.raises(ValueError, match=f"^{name}: "):

@@ -30,9 +30,7 @@ def steps_with_momentum(rate, t, beta):
 
     def chebyshev(t):  # β^(t/2) U_t(w)
         oscillating = jnp.where(angle == 0, t + 1, jnp.sin((t + 1) * angle) / sine)
-        return jnp.where(
-            inside, beta ** (t / 2) * oscillating, larger**t * (1 - ratio ** (t + 1)) / (1 - ratio)
-        )
+        return jnp.where(inside, beta ** (t / 2) * oscillating, larger**t * (1 - ratio ** (t + 1)) / (1 - ratio))
 
     even = jnp.where(t % 2 == 0, 1.0, sign)
     return even * (chebyshev(t) - sign * beta * chebyshev(t - 1))
@@ -45,9 +43,7 @@ def flow_with_momentum(rate, t, beta):
     frequency = jnp.sqrt(jnp.where(square < 0, -square, 1.0))
     slowing = jnp.sqrt(jnp.where(square > 0, square, 1.0))
     finite = jnp.where(jnp.isfinite(t), t, 0.0)
-    swinging = jnp.exp(-damping * t) * (
-        jnp.cos(frequency * finite) + damping / frequency * jnp.sin(frequency * finite)
-    )
+    swinging = jnp.exp(-damping * t) * (jnp.cos(frequency * finite) + damping / frequency * jnp.sin(frequency * finite))
     slow, fast = -times(rate, t) / (damping + slowing), -(damping + slowing) * t
     creeping = ((1 + damping / slowing) * jnp.exp(slow) + (1 - damping / slowing) * jnp.exp(fast)) / 2
     critical = jnp.exp(-damping * t) * (1 + damping * finite)

@@ -194,9 +194,7 @@ def _views():
         "jax.extend": _View(jax.extend, linear_util=types.SimpleNamespace(wrap_init=lambda fn: fn)),
         "jax.interpreters": interpreters,
         "jax.interpreters.ad": ad,
-        "jax.util": types.SimpleNamespace(
-            safe_map=_safe_map, safe_zip=lambda *xs: list(zip(*xs, strict=True))
-        ),
+        "jax.util": types.SimpleNamespace(safe_map=_safe_map, safe_zip=lambda *xs: list(zip(*xs, strict=True))),
         "scipy": _View(scipy, linalg=_View(scipy.linalg, eigvalsh=_eigvalsh)),
     }
 

@@ -32,8 +32,6 @@ def check_data(x, y, *, names: tuple[str, str] = ("x", "y"), several: bool = Fal
     n = np.shape(x)[0]
     if np.shape(y)[:1] != (n,) or np.ndim(y) > 1 + several:
         shapes = f"({n},) or ({n}, k)" if several else f"({n},)"
-        raise ValueError(
-            f"{names[1]}: expected shape {shapes}, one label per sample of {names[0]}, got {np.shape(y)}"
-        )
+        raise ValueError(f"{names[1]}: expected shape {shapes}, one label per sample of {names[0]}, got {np.shape(y)}")
     check_finite(names[0], x)
     check_finite(names[1], y)

@@ -80,9 +80,7 @@ class GaussianMoments(NamedTuple):
 _LIMIT, _NODES = 13.0, 32
 
 
-def gaussian_moments(
-    activation: Activation, *, kinks: Sequence[float] = (0.0,)
-) -> GaussianMoments:
+def gaussian_moments(activation: Activation, *, kinks: Sequence[float] = (0.0,)) -> GaussianMoments:
     r"""The four Gaussian moments of an activation.
 
     $$\zeta = E[\varphi'(g)], \quad \vartheta_0 = E[\varphi(g)], \quad

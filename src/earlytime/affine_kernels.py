@@ -11,10 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-
 from earlytime._validation import check_finite, check_integer, is_concrete
 from earlytime.activations import Activation, float64, gaussian_quadrature, resolve_activation
+from jaxtyping import Array, Float
 
 # Terms of the Hermite series; what is left out falls as cosine^128.
 _ORDER = 128

@@ -26,9 +26,7 @@ _HOW_TO_PROVIDE = (
 )
 
 
-def cifar10_archive(
-    *, download: bool = False, url: str = CIFAR10_URL, known_hash: str = CIFAR10_HASH
-) -> Path:
+def cifar10_archive(*, download: bool = False, url: str = CIFAR10_URL, known_hash: str = CIFAR10_HASH) -> Path:
     """Find the archive of CIFAR-10 in its binary format, or download it.
 
     In this order: the file that the environment variable `EARLYTIME_CIFAR10` names, taken as it is;

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
-
 from earlytime.statistics import confidence_interval
 
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run")

@@ -3,10 +3,9 @@ r"""Network against linear model, step by step."""
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
-
-from earlytime.trajectories import Trajectory
 from earlytime.linear_models import LinearModel
+from earlytime.trajectories import Trajectory
+from jaxtyping import Array, Float, Int, PyTree
 
 
 class Comparison(NamedTuple):

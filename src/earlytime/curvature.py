@@ -9,15 +9,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jax.tree_util import Partial
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
-
 from earlytime._validation import check_finite, is_concrete
 from earlytime.activations import Activation, resolve_activation
 from earlytime.kernels import Operator
 from earlytime.networks import TwoLayerParams
 from earlytime.spectral import Norm, spectral_norm
+from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 
 def output_hessian(apply_fn: Callable, params: PyTree, x_single: Float[Array, " *d"]) -> Operator:
@@ -56,7 +55,8 @@ def output_hessian(apply_fn: Callable, params: PyTree, x_single: Float[Array, " 
     return Operator(
         Partial(_hessian_product, Partial(apply_fn), params, x_single),
         Partial(_hessian_matrix, Partial(apply_fn), params, x_single),
-        (size, size), cheap_dense=False,
+        (size, size),
+        cheap_dense=False,
     )
 
 

@@ -7,17 +7,16 @@ its own at every position.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
-
 from earlytime._validation import check_integer
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import Network
+from jaxtyping import Array, Float, PRNGKeyArray
 
 _PADDINGS = ("circular", "zero")
 
@@ -77,7 +76,11 @@ def fully_connected(
         raise ValueError(f"width: expected one number, or {depth}, one per hidden layer, got {width!r}")
     num_outputs = _check_readout(weight_std, bias_std, num_outputs)
     return _fully_connected(
-        int(dim), tuple(map(int, widths)), resolve_activation(activation), float(weight_std), float(bias_std),
+        int(dim),
+        tuple(map(int, widths)),
+        resolve_activation(activation),
+        float(weight_std),
+        float(bias_std),
         num_outputs,
     )
 
@@ -144,15 +147,20 @@ def convolutional(
     check_integer("depth", depth, at_least=1)
     num_outputs = _check_readout(weight_std, bias_std, num_outputs)
     return _convolutional(
-        shape, int(channels), resolve_activation(activation), int(depth), int(filter_size), padding,
-        float(weight_std), float(bias_std), num_outputs,
+        shape,
+        int(channels),
+        resolve_activation(activation),
+        int(depth),
+        int(filter_size),
+        padding,
+        float(weight_std),
+        float(bias_std),
+        num_outputs,
     )
 
 
 @functools.cache
-def _convolutional(
-    shape, channels, phi, depth, filter_size, padding, weight_std, bias_std, num_outputs
-) -> Network:
+def _convolutional(shape, channels, phi, depth, filter_size, padding, weight_std, bias_std, num_outputs) -> Network:
     sides = (filter_size,) * (len(shape) - 1)
     fans = (shape[-1], *[channels] * depth)
     positions = math.prod(shape[:-1])
@@ -207,15 +215,20 @@ def residual(
     check_integer("num_blocks", num_blocks, at_least=1)
     num_outputs = _check_readout(weight_std, bias_std, num_outputs)
     return _residual(
-        shape, int(channels), resolve_activation(activation), int(num_blocks), int(filter_size), padding,
-        float(weight_std), float(bias_std), num_outputs,
+        shape,
+        int(channels),
+        resolve_activation(activation),
+        int(num_blocks),
+        int(filter_size),
+        padding,
+        float(weight_std),
+        float(bias_std),
+        num_outputs,
     )
 
 
 @functools.cache
-def _residual(
-    shape, channels, phi, num_blocks, filter_size, padding, weight_std, bias_std, num_outputs
-) -> Network:
+def _residual(shape, channels, phi, num_blocks, filter_size, padding, weight_std, bias_std, num_outputs) -> Network:
     sides = (filter_size,) * (len(shape) - 1)
     positions = math.prod(shape[:-1])
 
@@ -262,9 +275,7 @@ def _check_convolution(shape, channels, filter_size, padding) -> tuple[int, ...]
 def _draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]], bias_std: float) -> tuple[Layer, ...]:
     def draw(key, shape):
         key_w, key_b = jax.random.split(key)
-        return Layer(
-            w=jax.random.normal(key_w, shape), b=jax.random.normal(key_b, shape[-1:]) if bias_std else None
-        )
+        return Layer(w=jax.random.normal(key_w, shape), b=jax.random.normal(key_b, shape[-1:]) if bias_std else None)
 
     return tuple(draw(key, shape) for key, shape in zip(jax.random.split(key, len(shapes)), shapes))
 

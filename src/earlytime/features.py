@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-
 from earlytime._validation import check_finite, check_integer, is_concrete
 from earlytime.activations import GaussianMoments
+from jaxtyping import Array, Float
 
 _TRAINED = ("first", "second", "both")
 
@@ -32,9 +31,7 @@ class EarlyTimeFeatures(NamedTuple):
         return jnp.concatenate(columns, axis=1)
 
 
-def norm_feature(
-    theta: tuple[float, float, float], x: Float[Array, "n d"]
-) -> Float[Array, " n"]:
+def norm_feature(theta: tuple[float, float, float], x: Float[Array, "n d"]) -> Float[Array, " n"]:
     r"""q(x) = ϑ₀ + ϑ₁(‖x‖/√d - 1) + ϑ₂(‖x‖/√d - 1)², what the second layer sees of the norm.
 
     Source: Hu et al. 2020, Theorem 3.5.

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-
 from earlytime import _decay
 from earlytime._validation import check_finite, is_concrete
+from jaxtyping import Array, Float
 
 
 class KernelDynamics(NamedTuple):

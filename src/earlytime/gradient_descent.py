@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
-
 from earlytime._blocks import map_blocks, sum_blocks
 from earlytime._validation import check_data, check_finite, check_integer, is_concrete
 from earlytime.losses import Loss, check_labels, resolve_loss
-from earlytime.trajectories import Trajectory, TrainingState
+from earlytime.trajectories import TrainingState, Trajectory
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
@@ -87,12 +86,14 @@ def train(
     if (x_test is None) and (y_test is not None):
         raise ValueError("y_test: given without x_test")
     if x_test is not None and np.shape(x_test)[1:] != np.shape(x)[1:]:
-        raise ValueError(
-            f"x_test: expected samples of shape {np.shape(x)[1:]} as in x, got {np.shape(x_test)[1:]}"
-        )
+        raise ValueError(f"x_test: expected samples of shape {np.shape(x)[1:]} as in x, got {np.shape(x_test)[1:]}")
     if x_test is not None:
-        check_data(x_test, jnp.zeros(np.shape(x_test)[0]) if y_test is None else y_test,
-                   names=("x_test", "y_test"), several=True)
+        check_data(
+            x_test,
+            jnp.zeros(np.shape(x_test)[0]) if y_test is None else y_test,
+            names=("x_test", "y_test"),
+            several=True,
+        )
     check_integer("num_steps", num_steps, at_least=0)
     check_integer("block_size", block_size, at_least=1)
     _check_record_steps(record_steps, num_steps, state)
@@ -109,9 +110,24 @@ def train(
     # Nothing is compiled for a momentum that is the literal 0.
     momentum = None if is_concrete(momentum) and float(momentum) == 0.0 else momentum
     return _train(
-        apply_fn, params, jnp.asarray(x), jnp.asarray(y), learning_rate, rates, num_steps,
-        jnp.asarray(record_steps, dtype=jnp.int32).reshape(-1), x_test, y_test, state, momentum, key,
-        observe=observe, block_size=block_size, frozen=frozen, loss_fn=loss_fn, batch_size=batch_size,
+        apply_fn,
+        params,
+        jnp.asarray(x),
+        jnp.asarray(y),
+        learning_rate,
+        rates,
+        num_steps,
+        jnp.asarray(record_steps, dtype=jnp.int32).reshape(-1),
+        x_test,
+        y_test,
+        state,
+        momentum,
+        key,
+        observe=observe,
+        block_size=block_size,
+        frozen=frozen,
+        loss_fn=loss_fn,
+        batch_size=batch_size,
     )
 
 
@@ -140,8 +156,7 @@ def _check_record_steps(record_steps, num_steps: int, state: TrainingState | Non
     first = int(state.step) if state is not None and is_concrete(state.step) else 0
     if steps[0] < first or steps[-1] > num_steps:
         raise ValueError(
-            f"record_steps: expected steps from {first} to num_steps = {num_steps}, "
-            f"got {steps[0]} to {steps[-1]}"
+            f"record_steps: expected steps from {first} to num_steps = {num_steps}, got {steps[0]} to {steps[-1]}"
         )
 
 
@@ -160,12 +175,27 @@ def _rates_per_leaf(learning_rate, params) -> list:
     return rates
 
 
-@functools.partial(
-    jax.jit, static_argnames=("apply_fn", "observe", "block_size", "frozen", "loss_fn", "batch_size")
-)
+@functools.partial(jax.jit, static_argnames=("apply_fn", "observe", "block_size", "frozen", "loss_fn", "batch_size"))
 def _train(
-    apply_fn, params, x, y, learning_rate, rates, num_steps, record_steps, x_test, y_test, state,
-    momentum, key, *, observe, block_size, frozen, loss_fn, batch_size,
+    apply_fn,
+    params,
+    x,
+    y,
+    learning_rate,
+    rates,
+    num_steps,
+    record_steps,
+    x_test,
+    y_test,
+    state,
+    momentum,
+    key,
+    *,
+    observe,
+    block_size,
+    frozen,
+    loss_fn,
+    batch_size,
 ):
     n = x.shape[0]
     leaves, treedef = jax.tree.flatten(params if state is None else state.params)
@@ -247,13 +277,18 @@ def _train(
     # No direction in particular, cheap to compile.
     vector = jnp.cos(jnp.arange(f.size, dtype=f.dtype)).reshape(f.shape)
     top, _ = jax.lax.fori_loop(
-        0, iterations,
+        0,
+        iterations,
         lambda _, c: (jnp.linalg.norm(p := kernel_product(c[1])), p / jnp.linalg.norm(p)),
         (jnp.asarray(jnp.nan, f.dtype), vector / jnp.linalg.norm(vector)),
     )
     params = assemble(final, leaves)
     return Trajectory(
-        record_steps, *rows[:4], params, rows[4], diverged_at,
+        record_steps,
+        *rows[:4],
+        params,
+        rows[4],
+        diverged_at,
         jax.tree.map(lambda rate: rate * 2 * n / top, learning_rate),
         TrainingState(params, step, first_loss, diverged_at, velocity),
     )

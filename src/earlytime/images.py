@@ -5,10 +5,9 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
-
 from earlytime._validation import check_integer
 from earlytime.cifar10 import cifar10_archive, read_cifar10
+from jaxtyping import Float, UInt8
 
 
 class ImageData(NamedTuple):

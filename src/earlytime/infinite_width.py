@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
-
 from earlytime import _neural_tangents
 from earlytime._validation import is_concrete
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
 from earlytime.affine_kernels import Kernels
 from earlytime.function_space import KernelDynamics, kernel_dynamics
+from jaxtyping import Array, Float
 
 _PADDINGS = {"circular": "CIRCULAR", "zero": "SAME"}
 # Gauss-Hermite nodes per dimension where neural-tangents has no closed form.
@@ -112,7 +111,10 @@ def _scales(weight_std: float, bias_std: float) -> dict:
 def _convolve(stax, shape, filter_size, padding, weight_std, bias_std) -> Callable:
     space = "HW"[: len(shape) - 1]
     return lambda: stax.Conv(
-        1, (filter_size,) * len(space), padding=_PADDINGS[padding], **_scales(weight_std, bias_std),
+        1,
+        (filter_size,) * len(space),
+        padding=_PADDINGS[padding],
+        **_scales(weight_std, bias_std),
         dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
     )
 

@@ -5,18 +5,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
-
 from earlytime._validation import check_finite, check_integer, is_concrete
 from earlytime.activations import Activation, resolve_activation
+from jaxtyping import Array, Float, PRNGKeyArray
 
 # Each law has independent entries of mean 0 and variance 1.
 _ENTRIES = {
     "gaussian": jax.random.normal,
     "rademacher": lambda key, shape: jax.random.rademacher(key, shape, dtype=float),
-    "uniform": lambda key, shape: jax.random.uniform(
-        key, shape, minval=-np.sqrt(3.0), maxval=np.sqrt(3.0)
-    ),
+    "uniform": lambda key, shape: jax.random.uniform(key, shape, minval=-np.sqrt(3.0), maxval=np.sqrt(3.0)),
 }
 
 
@@ -128,9 +125,7 @@ class Task(NamedTuple):
     y_test: Float[Array, " n_test"]
 
 
-def sample_task(
-    key: PRNGKeyArray, num_samples: int, num_test: int, dim: int, **inputs
-) -> Task:
+def sample_task(key: PRNGKeyArray, num_samples: int, num_test: int, dim: int, **inputs) -> Task:
     """The synthetic task of Figure 1: inputs of one law with the labels of one random teacher.
 
     Source: Hu et al. 2020, section 3.3.

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
-from jaxtyping import Array, Float, PyTree
-
 from earlytime._blocks import map_blocks, sum_blocks
 from earlytime._validation import check_finite
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PyTree
 
 _BLOCK = 2048
 _NEURON_BLOCK = 4096
@@ -66,8 +65,10 @@ class Operator:
 
     def __mul__(self, factor: float) -> "Operator":
         return Operator(
-            Partial(_scaled, self.product, factor), Partial(_scaled, self.matrix, factor),
-            self.shape, self.cheap_dense,
+            Partial(_scaled, self.product, factor),
+            Partial(_scaled, self.matrix, factor),
+            self.shape,
+            self.cheap_dense,
         )
 
     __rmul__ = __mul__
@@ -117,9 +118,7 @@ def tangent_kernel(
         check_finite(name, inputs)
         outputs, n = jax.eval_shape(apply_fn, params, inputs), np.shape(inputs)[0]
         if len(outputs.shape) not in (1, 2) or outputs.shape[0] != n:
-            raise ValueError(
-                f"apply_fn: expected outputs of shape ({n},) or ({n}, k) on {name}, got {outputs.shape}"
-            )
+            raise ValueError(f"apply_fn: expected outputs of shape ({n},) or ({n}, k) on {name}, got {outputs.shape}")
         sizes.append(outputs.size)
     return Operator(
         Partial(_tangent_product, Partial(apply_fn), params, x, x2),
@@ -180,8 +179,10 @@ def two_layer_kernel(
     check_finite("x", x)
     product, matrix = _two_layer_parts(resolve_activation(activation), trained)
     return Operator(
-        Partial(product, params, x), Partial(matrix, params, x),
-        (x.shape[0], x.shape[0]), cheap_dense=True,
+        Partial(product, params, x),
+        Partial(matrix, params, x),
+        (x.shape[0], x.shape[0]),
+        cheap_dense=True,
     )
 
 
@@ -232,9 +233,7 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
     return product, matrix
 
 
-def linear_kernel(
-    features: Callable, x: Float[Array, "n d"], x2: Float[Array, "n2 d"] | None = None
-) -> Operator:
+def linear_kernel(features: Callable, x: Float[Array, "n d"], x2: Float[Array, "n2 d"] | None = None) -> Operator:
     r"""The kernel of a linear model, $\Theta^{lin}(x, x') = \psi(x) \cdot \psi(x')$.
 
     Args:
@@ -254,8 +253,10 @@ def linear_kernel(
     psi = features(x)
     psi2 = psi if x2 is None else features(x2)
     return Operator(
-        Partial(_low_rank_product, psi, psi2), Partial(_low_rank_matrix, psi, psi2),
-        (psi.shape[0], psi2.shape[0]), cheap_dense=True,
+        Partial(_low_rank_product, psi, psi2),
+        Partial(_low_rank_matrix, psi, psi2),
+        (psi.shape[0], psi2.shape[0]),
+        cheap_dense=True,
     )
 
 
@@ -281,7 +282,8 @@ def complement(operator: Operator, direction: Float[Array, " n"]) -> Operator:
     return Operator(
         Partial(_projected_product, operator.product, u),
         Partial(_projected_matrix, operator.matrix, u),
-        operator.shape, operator.cheap_dense,
+        operator.shape,
+        operator.cheap_dense,
     )
 
 
@@ -304,7 +306,8 @@ def schur_complement(operator: Operator, direction: Float[Array, " n"]) -> Opera
     fitted = Operator(
         Partial(_low_rank_product, scaled[:, None], scaled[:, None]),
         Partial(_low_rank_matrix, scaled[:, None], scaled[:, None]),
-        operator.shape, cheap_dense=True,
+        operator.shape,
+        cheap_dense=True,
     )
     return operator - fitted
 

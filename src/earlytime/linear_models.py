@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-
 from earlytime._validation import check_data, check_finite, is_concrete
 from earlytime.activations import GaussianMoments
 from earlytime.features import early_time_features, estimate_trace_sigma_squared
+from jaxtyping import Array, Float
 
 
 class LinearModel(NamedTuple):
@@ -62,9 +61,7 @@ class LinearModel(NamedTuple):
         gain = jnp.where(seen, learned / jnp.where(seen, self.eigenvalues, 1.0), self.learning_rate * t)
         return (gain * self.projections) @ self.eigenvectors.T
 
-    def predict(
-        self, x: Float[Array, "n d"], steps: int | Sequence[int]
-    ) -> Float[Array, "... n"]:
+    def predict(self, x: Float[Array, "n d"], steps: int | Sequence[int]) -> Float[Array, "... n"]:
         """Outputs on x at any step of gradient descent, exactly.
 
         Args:
@@ -127,7 +124,10 @@ def linear_model(
     n = psi.shape[0]
     eigenvalues, eigenvectors = jnp.linalg.eigh(psi.T @ psi / n)
     return LinearModel(
-        features, learning_rate, jnp.maximum(eigenvalues, 0), eigenvectors,
+        features,
+        learning_rate,
+        jnp.maximum(eigenvalues, 0),
+        eigenvectors,
         eigenvectors.T @ (psi.T @ y) / n,
     )
 

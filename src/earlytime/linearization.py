@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray, PyTree
-
 from earlytime.networks import Network
+from jaxtyping import PRNGKeyArray, PyTree
 
 
 class LinearizedParams(NamedTuple):

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-
 from earlytime._validation import check_finite, check_integer, is_concrete
 from earlytime.function_space import check_kernel_new, check_start
 from earlytime.losses import Loss, check_labels, resolve_loss
+from jaxtyping import Array, Float
 
 
 def loss_flow(
@@ -80,8 +79,14 @@ def loss_flow(
     times = jnp.asarray(time, kernel.dtype)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda _, alpha, args: -flat(slope(outputs(alpha)))),
-        diffrax.Tsit5(), t0=0.0, t1=times[-1], dt0=None, y0=jnp.zeros_like(flat(start)),
-        saveat=diffrax.SaveAt(ts=times), max_steps=max_steps, throw=False,
+        diffrax.Tsit5(),
+        t0=0.0,
+        t1=times[-1],
+        dt0=None,
+        y0=jnp.zeros_like(flat(start)),
+        saveat=diffrax.SaveAt(ts=times),
+        max_steps=max_steps,
+        throw=False,
         stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
     )
     on_train = jax.vmap(outputs)(solution.ys)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-
 from earlytime._validation import is_concrete
+from jaxtyping import Array, Float
 
 Loss = str | Callable
 

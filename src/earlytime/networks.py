@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
-
 from earlytime._validation import check_integer
 from earlytime.activations import Activation, resolve_activation
+from jaxtyping import Array, Float, PRNGKeyArray
 
 
 class Network(NamedTuple):
@@ -80,8 +78,7 @@ def _two_layer(dim: int, width: int, phi: Callable) -> Network:
         # the output is 0 to the last bit, in whatever order the rest is added up. Neurons come first:
         # on a CPU a step then takes a fifth less time than with samples first.
         first, second = (
-            phi((w / math.sqrt(dim)) @ x.T) * v[:, None]
-            for w, v in zip(jnp.split(params.w, 2), jnp.split(params.v, 2))
+            phi((w / math.sqrt(dim)) @ x.T) * v[:, None] for w, v in zip(jnp.split(params.w, 2), jnp.split(params.v, 2))
         )
         return jnp.sum(first + second, axis=0) / math.sqrt(width)
 

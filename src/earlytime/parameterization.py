@@ -4,10 +4,9 @@ import functools
 import math
 
 import jax
-from jaxtyping import PRNGKeyArray
-
 from earlytime.deep_networks import Layer
 from earlytime.networks import Network
+from jaxtyping import PRNGKeyArray
 
 
 def layer_scales(params: tuple[Layer, ...], *, weight_std: float = 1.0, bias_std: float = 0.0) -> tuple[Layer, ...]:
@@ -29,7 +28,8 @@ def layer_scales(params: tuple[Layer, ...], *, weight_std: float = 1.0, bias_std
         (Layer(w=0.5, b=None), Layer(w=0.25, b=None))
     """
     for name, value, used in (
-        ("weight_std", weight_std, True), ("bias_std", bias_std, any(layer.b is not None for layer in params))
+        ("weight_std", weight_std, True),
+        ("bias_std", bias_std, any(layer.b is not None for layer in params)),
     ):
         if used and not 0 < value < math.inf:
             raise ValueError(f"{name}: expected that of the network, a positive number, got {value}")

@@ -6,23 +6,58 @@ from typing import Any
 
 import jax
 import numpy as np
-
 from earlytime._validation import check_integer
 from earlytime.activations import resolve_activation
 from earlytime.claims import prepare_results
 from earlytime.losses import resolve_loss
 
 _AT_LEAST_ONE = (
-    "dim", "depth", "channels", "filter_size", "num_samples", "num_test", "num_steps", "num_records",
-    "num_seeds", "seeds_at_once", "block_size", "num_matvecs", "num_matvecs_deep", "num_rounds", "num_points",
-    "num_pairs", "dim_large", "dim_trained", "bottleneck", "batch_size", "num_blocks", "num_networks",
-    "networks_at_once", "num_samples_last", "num_samples_looks", "num_samples_variants", "num_seeds_looks",
-    "num_seeds_global", "num_steps_far", "max_parameters", "width_last", "width_linear",
+    "dim",
+    "depth",
+    "channels",
+    "filter_size",
+    "num_samples",
+    "num_test",
+    "num_steps",
+    "num_records",
+    "num_seeds",
+    "seeds_at_once",
+    "block_size",
+    "num_matvecs",
+    "num_matvecs_deep",
+    "num_rounds",
+    "num_points",
+    "num_pairs",
+    "dim_large",
+    "dim_trained",
+    "bottleneck",
+    "batch_size",
+    "num_blocks",
+    "num_networks",
+    "networks_at_once",
+    "num_samples_last",
+    "num_samples_looks",
+    "num_samples_variants",
+    "num_seeds_looks",
+    "num_seeds_global",
+    "num_steps_far",
+    "max_parameters",
+    "width_last",
+    "width_linear",
 )
 _PLURALS = {
-    "dims": "dim", "wide_dims": "dim", "kernel_dims": "dim", "widths": "width", "depths": "depth",
-    "filter_sizes": "filter_size", "activations": "activation", "sample_sizes": "num_samples",
-    "deep_widths": "width", "channel_sizes": "channels", "radii": "radius", "output_scales": "output_scale",
+    "dims": "dim",
+    "wide_dims": "dim",
+    "kernel_dims": "dim",
+    "widths": "width",
+    "depths": "depth",
+    "filter_sizes": "filter_size",
+    "activations": "activation",
+    "sample_sizes": "num_samples",
+    "deep_widths": "width",
+    "channel_sizes": "channels",
+    "radii": "radius",
+    "output_scales": "output_scale",
     "losses": "loss",
 }
 _PRECISIONS = ("float32", "float64")
@@ -50,7 +85,8 @@ def check_parameters(namespace: Mapping[str, Any], *names: str) -> None:
     """
     plain = (bool, int, float, str, list, dict, types.NoneType)
     given = {
-        name for name, value in namespace.items()
+        name
+        for name, value in namespace.items()
         if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
     }
     known = ", ".join(sorted(names))

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from earlytime.claims import Finding, describe_criterion
+from earlytime.statistics import fit_power_law
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-
-from earlytime.claims import Finding, describe_criterion
-from earlytime.statistics import fit_power_law
 
 # Network and linear model have these colours on every page (Okabe-Ito, colour-blind safe).
 NETWORK, LINEAR = "#0072B2", "#D55E00"
@@ -22,17 +21,24 @@ _MARKERS = "osD^vPX*"
 def use_style() -> None:
     """Set the style of all figures; the background stays white, so they can be read in dark mode."""
     sns.set_theme(style="ticks", context="notebook", palette=_PALETTE)
-    plt.rcParams.update({
-        "figure.figsize": (7.0, 4.0), "figure.dpi": 110, "figure.facecolor": "white",
-        "axes.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False,
-        "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": "small",
-        "figure.constrained_layout.use": True,
-    })
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.0, 4.0),
+            "figure.dpi": 110,
+            "figure.facecolor": "white",
+            "axes.facecolor": "white",
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "legend.fontsize": "small",
+            "figure.constrained_layout.use": True,
+        }
+    )
 
 
-def mean_and_band(
-    axes: Axes, x: Sequence[float], values: Float[np.ndarray, "num_seeds r"], **style
-) -> None:
+def mean_and_band(axes: Axes, x: Sequence[float], values: Float[np.ndarray, "num_seeds r"], **style) -> None:
     """A line for the mean over seeds, with a band from the smallest to the largest seed."""
     x, values = np.asarray(x), np.atleast_2d(np.asarray(values))
     (line,) = axes.plot(x, values.mean(axis=0), **style)
@@ -87,8 +93,14 @@ def mark_early_phase(axes: Axes, end: float) -> None:
     """A vertical line where the early phase ends."""
     axes.axvline(end, color="0.4", ls="--", lw=1)
     axes.annotate(
-        "early phase ends ", (end, 0.99), xycoords=("data", "axes fraction"), ha="right", va="top",
-        rotation=90, fontsize="x-small", color="0.4",
+        "early phase ends ",
+        (end, 0.99),
+        xycoords=("data", "axes fraction"),
+        ha="right",
+        va="top",
+        rotation=90,
+        fontsize="x-small",
+        color="0.4",
     )
 
 
@@ -121,23 +133,29 @@ def plot_power_law(
         law = fit_power_law(sizes, per_seed)
         name = f"{label}: " if label else ""
         half = (law.interval[1] - law.interval[0]) / 2
-        (line,) = axes.plot(sizes, law.prefactor * sizes**law.exponent, lw=1.5,
-                            label=f"{name}{law.exponent:+.2f} ± {half:.2f}")
+        (line,) = axes.plot(
+            sizes, law.prefactor * sizes**law.exponent, lw=1.5, label=f"{name}{law.exponent:+.2f} ± {half:.2f}"
+        )
         mean = np.exp(np.log(per_seed).mean(axis=0))
         spread = np.stack([mean - per_seed.min(axis=0), per_seed.max(axis=0) - mean]).clip(0)
         axes.errorbar(sizes, mean, yerr=spread, fmt=marker, color=line.get_color(), ms=5, capsize=2)
     if predicted is not None:
         top = max(float(np.max(np.asarray(v)[:, 0])) for v in values.values()) * 1.3
-        axes.plot(sizes, top * (sizes / sizes[0]) ** predicted, color="0.5", ls="--", lw=1.5,
-                  label=f"predicted: {predicted:+.3g}")
+        axes.plot(
+            sizes,
+            top * (sizes / sizes[0]) ** predicted,
+            color="0.5",
+            ls="--",
+            lw=1.5,
+            label=f"predicted: {predicted:+.3g}",
+        )
     axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.legend(title="exponent (95 % interval)", title_fontsize="small",
-                loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    axes.legend(title="exponent (95 % interval)", title_fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return axes.figure
 
 
@@ -192,8 +210,14 @@ def plot_finding(finding: Finding) -> Figure:
     everything = [v for v in lows + highs + bounds if np.isfinite(v)]
     margin = 0.1 * (max(everything) - min(everything) or 1.0)
     left, right = min(everything) - margin, max(everything) + margin
-    axes.axvspan(finding.claim.criterion.get("at_least", left), finding.claim.criterion.get("at_most", right),
-                 color="#009E73", alpha=0.15, lw=0, label=describe_criterion(finding.claim.criterion))
+    axes.axvspan(
+        finding.claim.criterion.get("at_least", left),
+        finding.claim.criterion.get("at_most", right),
+        color="#009E73",
+        alpha=0.15,
+        lw=0,
+        label=describe_criterion(finding.claim.criterion),
+    )
     for row, case in enumerate(finding.cases.values()):
         axes.plot([max(case.low, left), min(case.high, right)], [row, row], color=NETWORK, lw=2)
         axes.plot(case.values, [row] * len(case.values), "|", color=NETWORK, ms=8)

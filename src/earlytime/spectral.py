@@ -6,11 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
-from matfree import decomp
-
 from earlytime._validation import check_integer
 from earlytime.kernels import Operator
+from jaxtyping import Array, Float, PRNGKeyArray
+from matfree import decomp
 
 # Up to this many rows a cheap matrix is formed once, instead of some tens of products without it; up
 # to the smaller number, all its eigenvalues cost less than compiling Lanczos.

@@ -7,14 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jaxtyping import Float
-
 from earlytime._validation import check_finite, check_integer
+from jaxtyping import Float
 
 
 def over_seeds(
-    run: Callable[..., Any], seed: int, num_seeds: int, *args: Any,
-    per_seed: Any = None, batch_size: int | None = None,
+    run: Callable[..., Any],
+    seed: int,
+    num_seeds: int,
+    *args: Any,
+    per_seed: Any = None,
+    batch_size: int | None = None,
 ) -> Any:
     """Run a function of a key for several seeds, with one compiled program.
 
@@ -109,9 +112,7 @@ class PowerLaw(NamedTuple):
     per_seed: Float[np.ndarray, " num_seeds"]
 
 
-def fit_power_law(
-    sizes: Float[np.ndarray, " num_sizes"], values: Float[np.ndarray, "num_seeds num_sizes"]
-) -> PowerLaw:
+def fit_power_law(sizes: Float[np.ndarray, " num_sizes"], values: Float[np.ndarray, "num_seeds num_sizes"]) -> PowerLaw:
     r"""Fit values ≈ c · sizes^k by least squares of the logarithms, seed by seed.
 
     The exponent is the mean of the seeds' slopes, its interval Student's t over them. (Percentiles
@@ -141,6 +142,4 @@ def fit_power_law(
         if not (np.all(np.isfinite(array)) and np.all(array > 0)):
             raise ValueError(f"{name}: expected positive finite numbers, got {array}")
     slopes, intercepts = np.polyfit(np.log(sizes), np.log(values).T, 1)
-    return PowerLaw(
-        float(slopes.mean()), confidence_interval(slopes), float(np.exp(intercepts.mean())), slopes
-    )
+    return PowerLaw(float(slopes.mean()), confidence_interval(slopes), float(np.exp(intercepts.mean())), slopes)

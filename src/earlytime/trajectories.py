@@ -4,9 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
-
 from earlytime._validation import check_integer
+from jaxtyping import Array, Float, Int, PyTree
 
 
 class TrainingState(NamedTuple):
@@ -76,9 +75,7 @@ def require_finite(trajectory):
     if np.all(diverged_at < 0):
         return trajectory
     run = int(np.argmax(diverged_at >= 0))
-    rates = jax.tree.map(
-        lambda rate: float(np.atleast_1d(np.asarray(rate))[run]), trajectory.stable_learning_rate
-    )
+    rates = jax.tree.map(lambda rate: float(np.atleast_1d(np.asarray(rate))[run]), trajectory.stable_learning_rate)
     limit = f"{rates:.4g}" if isinstance(rates, float) else f"{rates}"
     raise ValueError(
         f"learning_rate: training diverged at step {diverged_at[run]}"

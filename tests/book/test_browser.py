@@ -184,7 +184,6 @@ def test_status_page(visit):
     assert "Concentration" in visit("book/status").inner_text("table")
 
 
-
 def test_missing_numbers_and_alternative_texts_fail_the_build(stage, tmp_path):
     folder = tmp_path / "broken"
     shutil.copytree(stage, folder, ignore=shutil.ignore_patterns("out"))
