@@ -15,10 +15,10 @@ def pair(dim, length, length2, cosine):
 
 def test_four_erf_layers():
     """The numbers of theory: κ'(0), κ(0) and κ(1) for 4 hidden erf layers."""
-    kernel = et.affine_kernel("erf", depth=4)
+    kernel = et.affine_kernels.affine_kernel("erf", depth=4)
     assert abs(kernel.slope - 0.916767) < 1e-6
     assert abs(kernel.norms[0, 0]) < 1e-12
-    assert abs(float(et.deep_kernel("erf", depth=4)(1.0, 1.0, 1.0).ntk) - 1.277801) < 2e-6
+    assert abs(float(et.deep_kernels.deep_kernel("erf", depth=4)(1.0, 1.0, 1.0).ntk) - 1.277801) < 2e-6
 
 
 def arc_cosine(cosine):
@@ -34,7 +34,7 @@ def test_relu_is_the_arc_cosine_kernel(depth):
     for _ in range(depth):
         value, slope = arc_cosine(nngp)  # of unit variances: ReLU is homogeneous, and σ_w² = 2
         nngp, ntk = 2 * value, 2 * value + 2 * slope * ntk
-    kernel = et.deep_kernel("relu", depth=depth, weight_std=np.sqrt(2))(length, length2, cosine)
+    kernel = et.deep_kernels.deep_kernel("relu", depth=depth, weight_std=np.sqrt(2))(length, length2, cosine)
     # the first layer's σ_w² = 2 is one factor more
     np.testing.assert_allclose(kernel.nngp, 2 * length * length2 * nngp, rtol=1e-5)
     np.testing.assert_allclose(kernel.ntk, 2 * length * length2 * ntk, rtol=1e-5)
@@ -54,18 +54,18 @@ def test_one_layer_is_the_integral(activation):
         8,
         epsabs=1e-8,
     )
-    np.testing.assert_allclose(et.deep_kernel(activation, depth=1)(s, s2, cosine).nngp, value, rtol=1e-6)
+    np.testing.assert_allclose(et.deep_kernels.deep_kernel(activation, depth=1)(s, s2, cosine).nngp, value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["erf", "softplus", et.leaky_relu(0.2)])
 def test_one_hidden_layer_is_theorem_3_6(activation):
-    moments, kernel = et.gaussian_moments(activation), et.affine_kernel(activation, depth=1)
+    moments, kernel = et.gaussian_moments(activation), et.affine_kernels.affine_kernel(activation, depth=1)
     np.testing.assert_allclose(kernel.slope, 2 * moments.zeta**2, atol=1e-9)
     np.testing.assert_allclose(kernel.curvature / 2, 1.5 * moments.theta1**2, atol=1e-9)
     np.testing.assert_allclose(kernel.norms, np.outer(moments[1:], moments[1:]), atol=1e-9)
     x = et.sample_inputs(jax.random.key(0), 20, 7)
     theirs = et.early_time_features(moments, trained="both", dim=7, trace_sigma_squared=7.0)
-    ours = et.affine_features(kernel, dim=7, mean_squared_rho=1 / 7)
+    ours = et.affine_kernels.affine_features(kernel, dim=7, mean_squared_rho=1 / 7)
     np.testing.assert_allclose(
         et.linear_kernel(ours, x).dense(), et.linear_kernel(theirs, x).dense(), rtol=1e-5, atol=1e-5
     )
@@ -73,7 +73,7 @@ def test_one_hidden_layer_is_theorem_3_6(activation):
 
 def test_softplus_needs_more_than_one_norm_feature():
     """κ_rr' = 0.0090 against κ_r²/κ_0 = 0.0043 for 4 softplus layers: no single q will do."""
-    norms = et.affine_kernel("softplus", depth=4).norms
+    norms = et.affine_kernels.affine_kernel("softplus", depth=4).norms
     assert abs(norms[1, 1] - 0.0090) < 1e-4
     assert abs(norms[1, 0] ** 2 / norms[0, 0] - 0.0043) < 1e-4
 
@@ -81,8 +81,8 @@ def test_softplus_needs_more_than_one_norm_feature():
 @pytest.mark.parametrize("activation, bias_std", [("relu", 0.0), ("softplus", 0.5)])
 def test_the_expansion_is_taylors(activation, bias_std):
     options = {"depth": 3, "weight_std": 1.3, "bias_std": bias_std}
-    expansion = et.affine_kernel(activation, **options)
-    kernel, h = et.deep_kernel(activation, **options), 1e-3
+    expansion = et.affine_kernels.affine_kernel(activation, **options)
+    kernel, h = et.deep_kernels.deep_kernel(activation, **options), 1e-3
     powers = lambda r: np.array([1, r - 1, (r - 1) ** 2])
     for r, r2 in [(1 + h, 1 - h), (1 + 2 * h, 1 + h), (1.0, 1 - h)]:
         ours = powers(r) @ expansion.norms @ powers(r2)
@@ -93,9 +93,11 @@ def test_the_expansion_is_taylors(activation, bias_std):
 
 
 def test_equal_norms_leave_the_lengths_out():
-    kernel = et.affine_kernel("softplus", depth=2)
+    kernel = et.affine_kernels.affine_kernel("softplus", depth=2)
     x = pair(5, 1.0, 1.0, 0.2)
-    matrix = et.linear_kernel(et.affine_features(kernel, dim=5, mean_squared_rho=0.04, equal_norms=True), x).dense()
+    matrix = et.linear_kernel(
+        et.affine_kernels.affine_features(kernel, dim=5, mean_squared_rho=0.04, equal_norms=True), x
+    ).dense()
     expected = kernel.slope * x @ x.T / 5 + kernel.norms[0, 0] + 0.5 * kernel.curvature * 0.04
     np.testing.assert_allclose(matrix, expected, rtol=1e-5)
 
@@ -103,23 +105,23 @@ def test_equal_norms_leave_the_lengths_out():
 def test_float64_whatever_the_precision():
     jax.config.update("jax_enable_x64", False)
     try:
-        found = et.affine_kernel("softplus", depth=4)
+        found = et.affine_kernels.affine_kernel("softplus", depth=4)
     finally:
         jax.config.update("jax_enable_x64", True)
-    for ours, theirs in zip(found, et.affine_kernel("softplus", depth=4)):
+    for ours, theirs in zip(found, et.affine_kernels.affine_kernel("softplus", depth=4)):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="^depth: "):
-        et.affine_kernel("erf", depth=0)
+        et.affine_kernels.affine_kernel("erf", depth=0)
     with pytest.raises(ValueError, match="^activation: "):
-        et.affine_kernel("gelu2", depth=1)
-    for build in (et.affine_kernel, et.deep_kernel):
+        et.affine_kernels.affine_kernel("gelu2", depth=1)
+    for build in (et.affine_kernels.affine_kernel, et.deep_kernels.deep_kernel):
         with pytest.raises(ValueError, match="^weight_std: "):
             build("erf", depth=1, weight_std=0.0)
-    kernel = et.affine_kernel("erf", depth=1)
+    kernel = et.affine_kernels.affine_kernel("erf", depth=1)
     with pytest.raises(ValueError, match="^mean_squared_rho: "):
-        et.affine_features(kernel, dim=3, mean_squared_rho=-1.0)
+        et.affine_kernels.affine_features(kernel, dim=3, mean_squared_rho=-1.0)
     with pytest.raises(ValueError, match="^dim: "):
-        et.affine_features(kernel, dim=0, mean_squared_rho=0.1)
+        et.affine_kernels.affine_features(kernel, dim=0, mean_squared_rho=0.1)

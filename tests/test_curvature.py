@@ -15,8 +15,8 @@ SMALL = {
     "convolutional": lambda: et.convolutional((6, 1), 4, "tanh", depth=2, filter_size=3),
     "residual": lambda: et.residual((6, 1), 3, "softplus", num_blocks=1),
     "symmetric": lambda: et.symmetric(et.fully_connected(6, 5, "tanh", depth=2)),
-    "swish output": lambda: et.with_output(et.fully_connected(6, 7, "tanh", depth=2), "swish"),
-    "softmax output": lambda: et.with_output(
+    "swish output": lambda: et.networks.with_output(et.fully_connected(6, 7, "tanh", depth=2), "swish"),
+    "softmax output": lambda: et.networks.with_output(
         et.fully_connected(6, 7, "tanh", depth=2, num_outputs=3), "softmax", coordinate=1
     ),
 }
@@ -32,7 +32,7 @@ def test_the_norm_is_that_of_the_dense_hessian(build):
 
     @jax.jit
     def both(params, flat):
-        operator = et.output_hessian(network.apply, params, x)
+        operator = et.curvature.output_hessian(network.apply, params, x)
         return et.hessian_norm(network.apply, params, x, key=KEY), operator.matvec(u), reverse_over_reverse(flat)
 
     measured, product, dense = both(params, flat)
@@ -49,7 +49,7 @@ def test_the_dense_hessian_is_the_derivative_of_the_gradient():
     gradient = lambda w: np.asarray(ravel_pytree(jax.grad(lambda p: apply_fn(p, x[None])[0])(unravel(w)))[0])
     step = 1e-5 * np.eye(3)
     by_differences = np.stack([(gradient(flat + e) - gradient(flat - e)) / 2e-5 for e in step])
-    np.testing.assert_allclose(et.output_hessian(apply_fn, params, x).dense(), by_differences, atol=1e-8)
+    np.testing.assert_allclose(et.curvature.output_hessian(apply_fn, params, x).dense(), by_differences, atol=1e-8)
 
 
 @pytest.mark.parametrize("trained", ["first", "both", "second"])
@@ -62,9 +62,9 @@ def test_two_layers_in_closed_form(trained):
         "second": (lambda v, x: network.apply(params._replace(v=v), x), params.v),
         "both": (network.apply, params),
     }
-    exact = np.abs(np.linalg.eigvalsh(jax.jit(et.output_hessian(*parts[trained], x).dense)())).max()
+    exact = np.abs(np.linalg.eigvalsh(jax.jit(et.curvature.output_hessian(*parts[trained], x).dense)())).max()
     np.testing.assert_allclose(
-        et.two_layer_hessian_norm(params, x, "tanh", trained=trained), exact, rtol=1e-10, atol=1e-15
+        et.curvature.two_layer_hessian_norm(params, x, "tanh", trained=trained), exact, rtol=1e-10, atol=1e-15
     )
 
 
@@ -78,7 +78,7 @@ def test_over_inputs_and_seeds():
 
     measured = et.over_seeds(norms, 0, 2, x)
     key = jax.random.split(jax.random.key(0), 2)[1]
-    dense = et.output_hessian(network.apply, network.init(key), x[2]).dense()
+    dense = et.curvature.output_hessian(network.apply, network.init(key), x[2]).dense()
     assert measured.shape == (2, 3)
     np.testing.assert_allclose(measured[1, 2], np.abs(np.linalg.eigvalsh(dense)).max(), rtol=1e-4)
 
@@ -89,7 +89,9 @@ def test_float32_parameters_stay_float32():
     x = jnp.ones(4, jnp.float32)
     norm = et.hessian_norm(network.apply, params, x, key=KEY)
     assert norm.value.dtype == np.float32
-    np.testing.assert_allclose(norm.value, et.two_layer_hessian_norm(params, x, "erf", trained="both"), rtol=1e-4)
+    np.testing.assert_allclose(
+        norm.value, et.curvature.two_layer_hessian_norm(params, x, "erf", trained="both"), rtol=1e-4
+    )
 
 
 def test_a_linear_model_has_no_curvature():
@@ -112,11 +114,13 @@ def test_an_output_adds_the_square_of_the_gradient():
     psi = lambda f: f + f**2
     f = network.apply(params, x[None])[0]
     gradient = ravel_pytree(jax.grad(lambda p: network.apply(p, x[None])[0])(params))[0]
-    expected = (1 + 2 * f) * et.output_hessian(network.apply, params, x).dense() + 2 * jnp.outer(gradient, gradient)
-    measured = et.output_hessian(et.with_output(network, psi).apply, params, x).dense()
+    expected = (1 + 2 * f) * et.curvature.output_hessian(network.apply, params, x).dense() + 2 * jnp.outer(
+        gradient, gradient
+    )
+    measured = et.curvature.output_hessian(et.networks.with_output(network, psi).apply, params, x).dense()
     np.testing.assert_allclose(measured, expected, atol=1e-12)
     np.testing.assert_allclose(
-        et.gradient_norms(network.apply, params, x[None])[0], jnp.linalg.norm(gradient), rtol=1e-12
+        et.kernels.gradient_norms(network.apply, params, x[None])[0], jnp.linalg.norm(gradient), rtol=1e-12
     )
 
 
@@ -124,29 +128,29 @@ def test_gradient_norms_are_the_kernels_diagonal():
     network = et.fully_connected(6, 5, "tanh", depth=2)
     params, x = network.init(KEY), et.sample_inputs(KEY, 4, 6)
     diagonal = jnp.diagonal(et.tangent_kernel(network.apply, params, x).dense())
-    np.testing.assert_allclose(et.gradient_norms(network.apply, params, x) ** 2, diagonal, rtol=1e-10)
+    np.testing.assert_allclose(et.kernels.gradient_norms(network.apply, params, x) ** 2, diagonal, rtol=1e-10)
 
 
 def test_the_bound_holds_and_is_reached():
     """For f = w²/2 the Hessian is 1 everywhere and the gradient w: the inequality is an equality."""
     kernel = lambda w: w**2
-    bound = et.kernel_change_bound(jnp.ones(2), 0.5, jnp.full(2, 3.0))
+    bound = et.kernels.kernel_change_bound(jnp.ones(2), 0.5, jnp.full(2, 3.0))
     np.testing.assert_allclose(bound, np.full((2, 2), kernel(3.5) - kernel(3.0)))
     network, x = et.fully_connected(4, 8, "tanh", depth=1), et.sample_inputs(KEY, 5, 4)
     start = network.init(KEY)
     end = jax.tree.map(lambda leaf: leaf + 0.2 * jax.random.normal(jax.random.key(9), leaf.shape), start)
     between = lambda s: jax.tree.map(lambda a, b: a + s * (b - a), start, end)
-    dense = jax.jit(lambda p, x: et.output_hessian(network.apply, p, x).dense())
+    dense = jax.jit(lambda p, x: et.curvature.output_hessian(network.apply, p, x).dense())
     norms = [[np.abs(np.linalg.eigvalsh(dense(between(s), one))).max() for one in x] for s in np.linspace(0, 1, 11)]
-    bound = et.kernel_change_bound(
+    bound = et.kernels.kernel_change_bound(
         jnp.max(jnp.asarray(norms), axis=0),
-        et.parameter_distance(end, start),
-        et.gradient_norms(network.apply, start, x),
+        et.kernels.parameter_distance(end, start),
+        et.kernels.gradient_norms(network.apply, start, x),
     )
     kernels = [et.tangent_kernel(network.apply, params, x).dense() for params in (start, end)]
     change = np.abs(np.asarray(kernels[1] - kernels[0]))
     assert np.all(change <= bound) and np.max(change / bound) > 0.02
-    relative = et.kernel_change(jnp.stack(kernels))
+    relative = et.kernels.kernel_change(jnp.stack(kernels))
     np.testing.assert_allclose(relative, [0, np.linalg.norm(change) / np.linalg.norm(kernels[0])], rtol=1e-10)
 
 
@@ -158,24 +162,28 @@ def test_the_bound_holds_and_is_reached():
         ("num_matvecs", lambda: et.hessian_norm(lambda w, x: x @ w, jnp.ones(2), jnp.ones(2), key=KEY, num_matvecs=0)),
         (
             "trained",
-            lambda: et.two_layer_hessian_norm(et.two_layer(2, 4, "erf").init(KEY), jnp.ones(2), "erf", trained="all"),
+            lambda: et.curvature.two_layer_hessian_norm(
+                et.two_layer(2, 4, "erf").init(KEY), jnp.ones(2), "erf", trained="all"
+            ),
         ),
         (
             "x_single",
-            lambda: et.two_layer_hessian_norm(et.two_layer(2, 4, "erf").init(KEY), jnp.ones(3), "erf", trained="both"),
+            lambda: et.curvature.two_layer_hessian_norm(
+                et.two_layer(2, 4, "erf").init(KEY), jnp.ones(3), "erf", trained="both"
+            ),
         ),
         (
             "x_single",
-            lambda: et.two_layer_hessian_norm(
+            lambda: et.curvature.two_layer_hessian_norm(
                 et.two_layer(2, 4, "erf").init(KEY), jnp.array([1.0, np.inf]), "erf", trained="both"
             ),
         ),
-        ("kernels", lambda: et.kernel_change(jnp.ones((2, 3)))),
-        ("hessian_norms", lambda: et.kernel_change_bound(jnp.array([-1.0, 1.0]), 1.0, jnp.ones(2))),
-        ("distance", lambda: et.kernel_change_bound(jnp.ones(2), -1.0, jnp.ones(2))),
-        ("distance", lambda: et.kernel_change_bound(jnp.ones(2), np.nan, jnp.ones(2))),
-        ("gradient_norms", lambda: et.kernel_change_bound(jnp.ones(2), 1.0, jnp.array([1.0, np.inf]))),
-        ("hessian_norms", lambda: et.kernel_change_bound(jnp.ones(2), 1.0, jnp.ones(3))),
+        ("kernels", lambda: et.kernels.kernel_change(jnp.ones((2, 3)))),
+        ("hessian_norms", lambda: et.kernels.kernel_change_bound(jnp.array([-1.0, 1.0]), 1.0, jnp.ones(2))),
+        ("distance", lambda: et.kernels.kernel_change_bound(jnp.ones(2), -1.0, jnp.ones(2))),
+        ("distance", lambda: et.kernels.kernel_change_bound(jnp.ones(2), np.nan, jnp.ones(2))),
+        ("gradient_norms", lambda: et.kernels.kernel_change_bound(jnp.ones(2), 1.0, jnp.array([1.0, np.inf]))),
+        ("hessian_norms", lambda: et.kernels.kernel_change_bound(jnp.ones(2), 1.0, jnp.ones(3))),
     ],
 )
 def test_bad_arguments_are_named(name, call):
@@ -189,7 +197,7 @@ def test_a_million_parameters():
     network = et.two_layer(64, 16_384, "tanh")
     as_float32 = lambda tree: jax.tree.map(lambda leaf: leaf.astype(np.float32), tree)
     params, x = as_float32(network.init(KEY)), as_float32(et.sample_inputs(KEY, 1, 64)[0])
-    exact = et.two_layer_hessian_norm(params, x, "tanh", trained="both")
+    exact = et.curvature.two_layer_hessian_norm(params, x, "tanh", trained="both")
     run = lambda p, x: et.hessian_norm(network.apply, p, x, key=KEY, num_matvecs=200)
     program = jax.jit(run).lower(params, x).compile()
     start = time.process_time()

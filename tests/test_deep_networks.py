@@ -133,7 +133,7 @@ def test_wide_networks_have_the_infinite_kernel(activation, depth, bias_std):
     samples = jax.lax.map(kernel, jax.random.split(jax.random.key(3), 60))
     lengths = jnp.linalg.norm(x, axis=1) / np.sqrt(12)
     cosine = x @ x.T / 12 / jnp.outer(lengths, lengths)
-    limit = et.deep_kernel(activation, depth=depth, weight_std=1.2, bias_std=bias_std)
+    limit = et.deep_kernels.deep_kernel(activation, depth=depth, weight_std=1.2, bias_std=bias_std)
     off = ~np.eye(4, dtype=bool)
     expected = np.asarray(limit(lengths[:, None], lengths[None], cosine).ntk)[off]
     error = np.asarray(samples.std(axis=0) / np.sqrt(60))[off]

@@ -58,3 +58,14 @@ def test_trace_estimate_is_unbiased_and_is_its_formula():
 def test_bad_arguments_are_named(name, call):
     with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"^{name}: "):
         call()
+
+
+def test_the_early_phase_is_five_time_constants_of_the_loss():
+    moments, dim, rate = et.gaussian_moments("erf"), 40, 0.5
+    for trained, layers in (("first", 1), ("second", 1), ("both", 2)):
+        steps = et.features.early_phase(moments, trained=trained, dim=dim, learning_rate=rate)
+        # With Sigma = I and n >> d the feature covariance is layers * zeta^2 / d, and the loss falls at twice its rate.
+        contraction = (1 - rate * layers * moments.zeta**2 / dim) ** (2 * steps)
+        assert contraction == pytest.approx(np.exp(-10), rel=0.1)
+    with pytest.raises(ValueError, match="^moments: expected zeta"):
+        et.features.early_phase(et.gaussian_moments("abs"), trained="both", dim=dim, learning_rate=rate)

@@ -26,7 +26,7 @@ def test_fully_connected_is_the_dual_recursion(activation, depth, bias_std):
     x = inputs()
     lengths = jnp.linalg.norm(x, axis=1) / np.sqrt(12)
     cosine = x @ x.T / 12 / jnp.outer(lengths, lengths)
-    ours = et.deep_kernel(activation, **options)(lengths[:, None], lengths[None], cosine)
+    ours = et.deep_kernels.deep_kernel(activation, **options)(lengths[:, None], lengths[None], cosine)
     theirs = infinite_width.fully_connected(activation, **options)(x)
     off = ~np.eye(len(x), dtype=bool)
     for name in ("nngp", "ntk"):
@@ -37,7 +37,7 @@ def test_numerical_activations_too():
     x, options = inputs(), {"depth": 2, "bias_std": 0.3}
     lengths = jnp.linalg.norm(x, axis=1) / np.sqrt(12)
     cosine = x @ x.T / 12 / jnp.outer(lengths, lengths)
-    ours = et.deep_kernel("softplus", **options)(lengths[:, None], lengths[None], cosine)
+    ours = et.deep_kernels.deep_kernel("softplus", **options)(lengths[:, None], lengths[None], cosine)
     theirs = infinite_width.fully_connected("softplus", **options)(x)
     off = ~np.eye(len(x), dtype=bool)
     np.testing.assert_allclose(ours.ntk[off], theirs.ntk[off], rtol=1e-5)
@@ -50,7 +50,7 @@ def test_affine_kernel_by_differentiating_neural_tangents(activation, depth):
     x = jnp.eye(2)[:1] * np.sqrt(2)
     other = lambda rho: jnp.array([[rho, jnp.sqrt(1 - rho**2)]]) * np.sqrt(2)
     kappa = lambda rho: kernel_fn(x, other(rho)).ntk[0, 0]
-    ours = et.affine_kernel(activation, depth=depth)
+    ours = et.affine_kernels.affine_kernel(activation, depth=depth)
     np.testing.assert_allclose(ours.norms[0, 0], kappa(0.0), rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(ours.slope, jax.grad(kappa)(0.0), rtol=1e-5)
     np.testing.assert_allclose(ours.curvature, jax.grad(jax.grad(kappa))(0.0), rtol=1e-5, atol=1e-7)

@@ -73,3 +73,19 @@ def test_bad_arguments_are_named(name, change):
     arguments = dict(num_samples=4, dim=3) | change
     with pytest.raises(ValueError, match=f"^{name}: "):
         et.sample_inputs(KEY, arguments.pop("num_samples"), arguments.pop("dim"), **arguments)
+
+
+def test_equal_norms_keep_directions():
+    x = et.sample_inputs(jax.random.key(0), 5, 3)
+    scaled = et.inputs.equal_norms(x)
+    np.testing.assert_allclose(np.linalg.norm(scaled, axis=1), np.sqrt(3), rtol=1e-12)
+    np.testing.assert_allclose(
+        scaled / np.linalg.norm(scaled, axis=1, keepdims=True), x / np.linalg.norm(x, axis=1, keepdims=True), rtol=1e-12
+    )
+
+
+def test_random_labels_are_signs_of_mean_zero():
+    y = np.asarray(et.inputs.random_labels(jax.random.key(3), 10_000))
+    assert set(y) == {-1.0, 1.0} and abs(y.mean()) < 0.05
+    with pytest.raises(ValueError, match="^num_samples: "):
+        et.inputs.random_labels(jax.random.key(3), 0)

@@ -91,8 +91,11 @@ def test_complement_and_schur_complement():
     projector = np.eye(N) - np.outer(u, u)
     v = np.random.default_rng(2).normal(size=N)
     for made, exact in [
-        (et.complement(operator, direction), projector @ matrix @ projector),
-        (et.schur_complement(operator, direction), matrix - np.outer(matrix @ u, matrix @ u) / (u @ matrix @ u)),
+        (et.operators.complement(operator, direction), projector @ matrix @ projector),
+        (
+            et.operators.schur_complement(operator, direction),
+            matrix - np.outer(matrix @ u, matrix @ u) / (u @ matrix @ u),
+        ),
     ]:
         np.testing.assert_allclose(made.dense(), exact, atol=1e-12)
         np.testing.assert_allclose(made.matvec(v), exact @ v, atol=1e-12)
@@ -115,7 +118,7 @@ def test_the_constants_of_the_features_are_those_of_real_networks(wide_network, 
     moments = et.gaussian_moments("softplus")
     kernel = et.two_layer_kernel(params, x, "softplus", trained=trained).dense()
     features = et.early_time_features(moments, trained=trained, dim=64, trace_sigma_squared=trace)
-    q = np.asarray(et.norm_feature(moments[1:], x))
+    q = np.asarray(et.features.norm_feature(moments[1:], x))
 
     def gap(features, fit_q):
         psi = np.asarray(features(x))
@@ -149,9 +152,29 @@ def test_the_constants_of_the_features_are_those_of_real_networks(wide_network, 
         ("apply_fn", lambda: et.tangent_kernel(lambda p, x: (x * p)[:, None], jnp.ones(D), X)),
         ("other", lambda: et.linear_kernel(lambda x: x, X) - et.linear_kernel(lambda x: x, X2)),
         ("u", lambda: et.linear_kernel(lambda x: x, X).matvec(np.ones(3))),
-        ("direction", lambda: et.complement(et.linear_kernel(lambda x: x, X), np.ones(3))),
+        ("direction", lambda: et.operators.complement(et.linear_kernel(lambda x: x, X), np.ones(3))),
     ],
 )
 def test_bad_arguments_are_named(name, call):
     with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"^{name}: "):
         call()
+
+
+def test_a_matrix_is_an_operator():
+    matrix = jnp.arange(6.0).reshape(2, 3)
+    operator = et.operators.Operator.from_matrix(matrix)
+    u = jnp.array([1.0, -2.0, 0.5])
+    np.testing.assert_array_equal(operator.dense(), matrix)
+    np.testing.assert_allclose((2 * operator).matvec(u), 2 * matrix @ u)
+
+
+def test_the_stable_learning_rate_is_where_gradient_descent_turns():
+    x, y = jax.random.normal(jax.random.key(0), (6, 3)), jnp.ones(6)
+    limit = float(et.kernels.stable_learning_rate(et.tangent_kernel(lambda w, x: x @ w, jnp.zeros(3), x).dense()))
+    losses = [
+        et.train(
+            lambda w, x: x @ w, jnp.zeros(3), x, y, learning_rate=share * limit, num_steps=900, record_steps=(0, 900)
+        ).train_loss
+        for share in (0.99, 1.01)
+    ]
+    assert losses[0][1] < losses[0][0] and losses[1][1] > losses[1][0]

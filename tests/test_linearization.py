@@ -18,12 +18,12 @@ def test_it_is_the_first_order_taylor_model(network):
     linear = et.linearize(network)
     start, direction = network.init(jax.random.key(1)), network.init(jax.random.key(2))
     f0 = network.apply(start, X)
-    np.testing.assert_allclose(linear.apply(et.LinearizedParams.around(start), X), f0, rtol=1e-12)
+    np.testing.assert_allclose(linear.apply(et.linearization.LinearizedParams.around(start), X), f0, rtol=1e-12)
     errors, changes = [], []
     for size in (1e-2, 1e-3):
         change = jax.tree.map(lambda leaf: size * leaf, direction)
         there = jax.tree.map(jnp.add, start, change)
-        model = linear.apply(et.LinearizedParams(start, change), X)
+        model = linear.apply(et.linearization.LinearizedParams(start, change), X)
         errors.append(np.abs(network.apply(there, X) - model).max())
         changes.append(np.abs(model - f0).max())
     assert errors[0] < 0.1 * changes[0]
@@ -34,7 +34,7 @@ def test_it_is_the_first_order_taylor_model(network):
 def test_its_kernel_is_that_of_the_network_at_the_start():
     network = NETWORKS["k outputs"]
     params = network.init(jax.random.key(1))
-    there = et.LinearizedParams(params, network.init(jax.random.key(2)))
+    there = et.linearization.LinearizedParams(params, network.init(jax.random.key(2)))
     expected = et.tangent_kernel(network.apply, params, X).dense()
     assert expected.shape == (18, 18)
     np.testing.assert_allclose(et.tangent_kernel(et.linearize(network).apply, there, X).dense(), expected, rtol=1e-10)
@@ -46,13 +46,15 @@ def test_training_moves_the_change_alone():
     options = {"num_steps": 5, "record_steps": (0, 5)}
     first = et.train(
         linear.apply,
-        et.LinearizedParams.around(start),
+        et.linearization.LinearizedParams.around(start),
         X,
         jnp.ones(6),
-        learning_rate=et.LinearizedParams(start=0.0, change=0.3),
+        learning_rate=et.linearization.LinearizedParams(start=0.0, change=0.3),
         **options,
     )
-    second = et.train(linear.apply, et.LinearizedParams.around(start), X, jnp.ones(6), learning_rate=0.3, **options)
+    second = et.train(
+        linear.apply, et.linearization.LinearizedParams.around(start), X, jnp.ones(6), learning_rate=0.3, **options
+    )
     for run in (first, second):
         jax.tree.map(np.testing.assert_array_equal, run.params.start, start)
     np.testing.assert_allclose(first.train_outputs, second.train_outputs, rtol=1e-12)

@@ -51,7 +51,7 @@ def test_output_nonlinearities_act_on_every_output(name, psi):
     for k in (None, 3):
         network = et.fully_connected(7, 8, "tanh", depth=1, num_outputs=k)
         params, x = network.init(jax.random.key(0)), et.sample_inputs(jax.random.key(2), 5, 7)
-        outputs = et.with_output(network, name).apply(params, x)
+        outputs = et.networks.with_output(network, name).apply(params, x)
         np.testing.assert_allclose(outputs, psi(np.asarray(network.apply(params, x))), rtol=1e-12)
 
 
@@ -60,37 +60,39 @@ def test_softmax_and_one_of_its_coordinates():
     params, x = network.init(jax.random.key(0)), et.sample_inputs(jax.random.key(2), 5, 7)
     weights = np.exp(np.asarray(network.apply(params, x)))
     expected = weights / weights.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(et.with_output(network, "softmax").apply(params, x), expected, rtol=1e-12)
+    np.testing.assert_allclose(et.networks.with_output(network, "softmax").apply(params, x), expected, rtol=1e-12)
     for k in range(3):
-        one = et.with_output(network, "softmax", coordinate=k)
+        one = et.networks.with_output(network, "softmax", coordinate=k)
         np.testing.assert_allclose(one.apply(params, x), expected[:, k], rtol=1e-12)
 
 
 def test_an_output_of_a_symmetric_network_starts_at_one_value():
-    network = et.with_output(et.symmetric(et.fully_connected(7, 8, "tanh", depth=1)), jnp.cos)
+    network = et.networks.with_output(et.symmetric(et.fully_connected(7, 8, "tanh", depth=1)), jnp.cos)
     outputs = network.apply(network.init(jax.random.key(0)), et.sample_inputs(jax.random.key(2), 5, 7))
     np.testing.assert_array_equal(outputs, np.ones(5))
 
 
 def test_equal_outputs_give_equal_networks():
     network = et.two_layer(3, 4, "erf")
-    assert et.with_output(network, "swish") is et.with_output(network, jax.nn.swish)
-    assert et.with_output(network, "swish") != et.with_output(network, "tanh")
-    assert isinstance(hash(et.with_output(network, "swish")), int)
+    assert et.networks.with_output(network, "swish") is et.networks.with_output(network, jax.nn.swish)
+    assert et.networks.with_output(network, "swish") != et.networks.with_output(network, "tanh")
+    assert isinstance(hash(et.networks.with_output(network, "swish")), int)
 
 
 @pytest.mark.parametrize(
     "name, call",
     [
-        ("nonlinearity", lambda: et.with_output(et.two_layer(3, 4, "erf"), "gelu2")),
-        ("nonlinearity", lambda: et.with_output(et.two_layer(3, 4, "erf"), 2.0)),
-        ("coordinate", lambda: et.with_output(et.two_layer(3, 4, "erf"), "tanh", coordinate=-1)),
-        ("network", lambda: run(et.with_output(et.two_layer(3, 4, "erf"), "softmax"))),
-        ("network", lambda: run(et.with_output(et.two_layer(3, 4, "erf"), "tanh", coordinate=0))),
+        ("nonlinearity", lambda: et.networks.with_output(et.two_layer(3, 4, "erf"), "gelu2")),
+        ("nonlinearity", lambda: et.networks.with_output(et.two_layer(3, 4, "erf"), 2.0)),
+        ("coordinate", lambda: et.networks.with_output(et.two_layer(3, 4, "erf"), "tanh", coordinate=-1)),
+        ("network", lambda: run(et.networks.with_output(et.two_layer(3, 4, "erf"), "softmax"))),
+        ("network", lambda: run(et.networks.with_output(et.two_layer(3, 4, "erf"), "tanh", coordinate=0))),
         (
             "coordinate",
             lambda: run(
-                et.with_output(et.fully_connected(3, 4, "erf", depth=1, num_outputs=2), "softmax", coordinate=2)
+                et.networks.with_output(
+                    et.fully_connected(3, 4, "erf", depth=1, num_outputs=2), "softmax", coordinate=2
+                )
             ),
         ),
     ],

@@ -13,8 +13,8 @@ SCALES = {"weight_std": 1.4, "bias_std": 0.3}
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_scaled_rates_make_the_two_parameterizations_one(network):
     x = np.asarray(et.sample_inputs(jax.random.key(0), 5, 4))
-    standard, key = et.standard_parameterization(network, **SCALES), jax.random.key(1)
-    rates = jax.tree.map(lambda scale: 0.3 * scale**2, et.layer_scales(network.init(key), **SCALES))
+    standard, key = et.parameterization.standard_parameterization(network, **SCALES), jax.random.key(1)
+    rates = jax.tree.map(lambda scale: 0.3 * scale**2, et.parameterization.layer_scales(network.init(key), **SCALES))
     options = {"num_steps": 30, "record_steps": (0, 30)}
     ntk = et.train(network.apply, network.init(key), x, x[:, 0], learning_rate=0.3, **options)
     same = et.train(standard.apply, standard.init(key), x, x[:, 0], learning_rate=rates, **options)
@@ -26,11 +26,13 @@ def test_scaled_rates_make_the_two_parameterizations_one(network):
 )
 def test_scales_that_cannot_be_the_network_s_are_refused(name, scales):
     with pytest.raises(ValueError, match=f"^{name}: "):
-        et.standard_parameterization(NETWORKS["convolutional"], **scales)
+        et.parameterization.standard_parameterization(NETWORKS["convolutional"], **scales)
 
 
 def test_variances_of_the_weights():
-    standard = et.standard_parameterization(et.fully_connected(50, 80, "erf", depth=1, **SCALES), **SCALES)
+    standard = et.parameterization.standard_parameterization(
+        et.fully_connected(50, 80, "erf", depth=1, **SCALES), **SCALES
+    )
     layers = standard.init(jax.random.key(0))
     assert abs(np.std(layers[0].w) * np.sqrt(50) / 1.4 - 1) < 0.05
     assert abs(np.std(layers[1].w) * np.sqrt(80) / 1.4 - 1) < 0.25

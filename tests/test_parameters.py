@@ -1,101 +1,126 @@
+"""What a notebook's parameters may be, and what is refused by name."""
+
 import json
 import subprocess
 import sys
 
 import earlytime as et
 import pytest
+from earlytime import rules
+from hypothesis import given
+from hypothesis import strategies as st
 
-GOOD = dict(
-    seed=0,
-    num_seeds=5,
-    dim=50,
-    dims=[16, 32],
-    width=256,
-    activation="erf",
-    activations=["erf", "relu"],
-    learning_rate=0.5,
-    precision="float32",
-    results_path="",
-    num_samples=10,
-    num_test=2,
-    num_steps=3,
-)
+GOOD = {
+    "seed": (0, rules.seed),
+    "num_seeds": (5, rules.count(1000)),
+    "width": (64, rules.whole(2, 10**6, multiple_of=2)),
+    "dims": ([8, 16], rules.several(rules.count(4096))),
+    "activations": (["erf"], [rules.activation]),
+    "rates": ([0.5, 1.0], rules.several(rules.positive, increasing=True)),
+    "share": (0.5, rules.number(above=0, at_most=1)),
+    "images": ("auto", rules.images),
+    "loss": ("squared", rules.loss),
+    "momentum": (0, rules.momentum),
+    "precision": ("float32", rules.precision),
+    "results_path": ("", rules.path),
+}
+VALUES = {name: value for name, (value, _) in GOOD.items()}
+RULES = {name: rule for name, (_, rule) in GOOD.items()}
 
 
-def test_good_parameters_pass_beside_what_a_notebook_holds():
-    namespace = GOOD | {"_": 1, "__name__": "x", "In": [], "Out": {}, "et": et, "exit": print}
-    et.check_parameters(namespace, *GOOD)
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("depth", 3),
-        ("seed", -1),
-        ("seed", 1.5),
-        ("num_seeds", 0),
-        ("dim", 0),
-        ("dims", []),
-        ("dims", [16, 0]),
-        ("dims", "[16]"),
-        ("width", 255),
-        ("width", 0),
-        ("activation", "swoosh"),
-        ("activations", ["erf", "swoosh"]),
-        ("learning_rate", 0.0),
-        ("learning_rate", float("nan")),
-        ("learning_rate", "1"),
-        ("precision", "float16"),
-        ("results_path", None),
-        ("num_samples", 0),
-        ("num_test", True),
-    ],
-)
-def test_bad_parameters_are_named(name, value):
-    with pytest.raises(ValueError, match=f"^{name}: "):
-        et.check_parameters(GOOD | {name: value}, *GOOD)
+def test_good_parameters_come_back_without_the_path():
+    namespace = VALUES | {"et": et, "_hidden": 1, "In": ["x"], "Out": {}}
+    assert et.check_parameters(namespace, **RULES) == {k: v for k, v in VALUES.items() if k != "results_path"}
 
 
 @pytest.mark.parametrize(
-    "name, value",
+    ("name", "value", "expected"),
     [
-        ("depths", [2, 0]),
-        ("kernel_dims", [0]),
-        ("wide_dims", []),
-        ("filter_sizes", [3.5]),
-        ("channels", 0),
-        ("deep_widths", [33]),
-        ("channel_sizes", [8, 0]),
-        ("radii", [1.0, 0.0]),
-        ("output_scales", []),
-        ("num_rounds", 0),
-        ("bottleneck", 0),
-        ("batch_size", 0),
-        ("num_networks", 2.0),
-        ("width_last", 0),
-        ("momentum", 1.0),
-        ("momentum", -0.1),
-        ("momentum", "0.9"),
-        ("losses", []),
-        ("losses", ["hinge"]),
-        ("rates", []),
-        ("rates", [1.0, 0.5]),
-        ("rates", [0.0, 1.0]),
-        ("rates", 1.0),
+        ("seed", -1, "a whole number from 0 to 4294967295"),
+        ("seed", 2**32, "a whole number from 0 to 4294967295"),
+        ("seed", 2**40, "a whole number from 0 to 4294967295"),
+        ("seed", 1.0, "a whole number"),
+        ("seed", True, "a whole number"),
+        ("seed", "0", "a whole number"),
+        ("num_seeds", 0, "a whole number from 1 to 1000"),
+        ("num_seeds", 10**9, "a whole number from 1 to 1000"),
+        ("width", 63, "a multiple of 2"),
+        ("dims", 8, "at least 2 different entries"),
+        ("dims", "[8, 16]", "at least 2 different entries"),  # papermill -r
+        ("dims", [8], "at least 2 different entries"),
+        ("dims", [8, 8], "at least 2 different entries"),
+        ("dims", [8, 0], "each a whole number from 1 to 4096"),
+        ("dims", [8, 10**9], "each a whole number from 1 to 4096"),
+        ("dims", [8, [16]], "each a whole number from 1 to 4096"),
+        ("activations", [], "at least 1 different entry"),
+        ("activations", ["erf", "erf"], "at least 1 different entry"),
+        ("activations", ["gelu"], "each one of 'abs', 'erf'"),
+        ("activations", "erf", "at least 1 different entry"),
+        ("rates", [1.0, 0.5], "increasing"),
+        ("rates", [0.0, 0.5], "each a finite number > 0"),
+        ("share", 0.0, "a finite number > 0 and <= 1"),
+        ("share", 1.1, "a finite number > 0 and <= 1"),
+        ("share", float("nan"), "a finite number"),
+        ("share", "0.5", "a finite number"),
+        ("share", True, "a finite number"),
+        ("images", "cfar10", "one of 'auto', 'digits', 'cifar10'"),
+        ("images", None, "one of 'auto', 'digits', 'cifar10'"),
+        ("loss", "hinge", "one of 'squared', 'cross_entropy'"),
+        ("momentum", 1.0, "a finite number >= 0 and < 1"),
+        ("momentum", float("-inf"), "a finite number >= 0 and < 1"),
+        ("precision", "half", "one of 'float32', 'float64'"),
+        ("results_path", None, "a path as a string"),
     ],
 )
-def test_sizes_of_other_notebooks_are_checked_too(name, value):
-    with pytest.raises(ValueError, match=f"^{name}: "):
-        et.check_parameters({name: value}, name)
+def test_a_bad_value_is_refused_by_name_with_what_was_expected_and_came(name, value, expected):
+    with pytest.raises(ValueError, match=f"^{name}: expected ") as error:
+        et.check_parameters(VALUES | {name: value}, **RULES)
+    assert expected in str(error.value) and str(error.value).endswith(f", got {value!r}")
+
+
+def test_a_name_without_a_rule_is_refused_and_the_right_one_suggested():
+    with pytest.raises(ValueError, match=r"^num_sedes: .*did you mean num_seeds\?"):
+        et.check_parameters(VALUES | {"num_sedes": 5}, **RULES)
+    with pytest.raises(ValueError, match="^nothing_like_it: this notebook has no such parameter; it has activations, "):
+        et.check_parameters(VALUES | {"nothing_like_it": None}, **RULES)
+
+
+def test_a_rule_needs_a_value_and_must_be_one():
+    with pytest.raises(ValueError, match="^depth: has a rule, but no value"):
+        et.check_parameters(VALUES, **RULES, depth=rules.count(8))
+    with pytest.raises(ValueError, match="^rule: expected a rule"):
+        et.check_parameters(VALUES, **RULES | {"seed": int})
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda entries: st.lists(entries, max_size=3) | st.dictionaries(st.text(max_size=2), entries, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(sorted(RULES)), anything)
+def test_no_value_breaks_a_rule_itself(name, value):
+    rule = rules.as_rule(RULES[name])
+    if rule.holds(value):
+        rule.check(name, value)
+    else:
+        with pytest.raises(ValueError, match=f"^{name}: expected "):
+            rule.check(name, value)
+
+
+@given(st.integers(-5, 20), st.integers(0, 5), st.integers(6, 12))
+def test_whole_numbers_are_those_of_the_range(value, low, high):
+    assert rules.whole(low, high).holds(value) == (value in range(low, high + 1))
 
 
 def test_the_results_start_before_the_work(tmp_path):
     path = tmp_path / "new" / "results.json"
-    et.check_parameters(GOOD | {"results_path": str(path)}, *GOOD)
+    et.check_parameters(VALUES | {"results_path": str(path)}, **RULES)
     assert json.loads(path.read_text()) == {"claims": {}}
     et.record_not_run("hu2020-images-cifar10", "no data here", results_path=str(path))
     before = path.read_text()
-    et.check_parameters(GOOD | {"results_path": str(path)}, *GOOD)
+    et.check_parameters(VALUES | {"results_path": str(path)}, **RULES)
     assert path.read_text() == before
 
 
@@ -104,14 +129,9 @@ def test_a_place_that_cannot_hold_results_is_refused_and_kept(tmp_path, content)
     path = tmp_path / "mine"
     path.mkdir() if content is None else path.write_text(content)
     with pytest.raises(ValueError, match="^results_path: "):
-        et.check_parameters(GOOD | {"results_path": str(path)}, *GOOD)
+        et.check_parameters(VALUES | {"results_path": str(path)}, **RULES)
     assert path.is_dir() if content is None else path.read_text() == content
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
-
-
-def test_a_declared_parameter_must_be_there():
-    with pytest.raises(ValueError, match="^num_matvecs: declared"):
-        et.check_parameters(GOOD, *GOOD, "num_matvecs")
 
 
 def test_precision_is_set_before_any_array():

@@ -38,7 +38,7 @@ def test_the_residual_bounds_the_distance_to_an_eigenvalue(monkeypatch):
 @pytest.mark.filterwarnings("error")
 def test_spectral_norms_of_exhausted_krylov_spaces(matrix):
     root = jnp.asarray(matrix)
-    operator = et.Operator(
+    operator = et.operators.Operator(
         jax.tree_util.Partial(jnp.matmul, root), jax.tree_util.Partial(lambda a: a, root), root.shape, False
     )
     norm = et.spectral_norm(operator, key=KEY)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 def test_interval_is_students_t():
     values = np.array([0.3, 1.0, -0.4, 0.8, 0.2])
     expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    np.testing.assert_allclose(et.confidence_interval(values), expected, rtol=1e-12)
-    assert et.confidence_interval([2.0]) == (-np.inf, np.inf)
+    np.testing.assert_allclose(et.statistics.confidence_interval(values), expected, rtol=1e-12)
+    assert et.statistics.confidence_interval([2.0]) == (-np.inf, np.inf)
 
 
 def test_interval_covers_the_truth_95_times_in_100():
     rng = np.random.default_rng(0)
-    intervals = [et.confidence_interval(rng.normal(size=5)) for _ in range(2000)]
+    intervals = [et.statistics.confidence_interval(rng.normal(size=5)) for _ in range(2000)]
     covered = np.mean([low <= 0 <= high for low, high in intervals])
     assert 0.935 < covered < 0.965
 
@@ -37,7 +37,7 @@ def test_exponent_and_interval_are_those_of_the_seeds():
     slopes = [scipy.stats.linregress(np.log(sizes), np.log(row)).slope for row in values]
     np.testing.assert_allclose(law.per_seed, slopes, rtol=1e-10)
     np.testing.assert_allclose(law.exponent, np.mean(slopes), rtol=1e-10)
-    np.testing.assert_allclose(law.interval, et.confidence_interval(slopes), rtol=1e-10)
+    np.testing.assert_allclose(law.interval, et.statistics.confidence_interval(slopes), rtol=1e-10)
 
 
 @pytest.mark.parametrize(

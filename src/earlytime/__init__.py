@@ -1,96 +1,85 @@
 """Early-time learning dynamics of neural networks: the linear models that networks follow at first.
 
-The companion of Hu et al. 2020, Lee et al. 2019 and Liu et al. 2020; see the book.
+The companion of Hu et al. 2020, Lee et al. 2019 and Liu et al. 2020; see the book. What most programs need is here;
+the rest is in the modules, each about one concept: `et.curvature.output_hessian`, `et.infinite_width.residual`.
 """
 
-from earlytime.activations import GaussianMoments, gaussian_moments, leaky_relu
-from earlytime.affine_kernels import (
-    AffineFeatures,
-    AffineKernel,
-    Kernels,
-    affine_features,
-    affine_kernel,
-    deep_kernel,
+import importlib
+import warnings
+
+from earlytime import (
+    activations,
+    affine_kernels,
+    cifar10,
+    claims,
+    comparison,
+    convolutional_networks,
+    curvature,
+    deep_kernels,
+    deep_networks,
+    features,
+    function_space,
+    gaussian_processes,
+    gradient_descent,
+    images,
+    infinite_width,
+    inputs,
+    kernels,
+    krylov,
+    linear_models,
+    linearization,
+    losses,
+    networks,
+    operators,
+    parameterization,
+    parameters,
+    precision,
+    rules,
+    seeds,
+    spectral,
+    statistics,
+    trajectories,
+    two_layer_kernels,
 )
+from earlytime.activations import gaussian_moments, leaky_relu
 from earlytime.claims import record_claim, record_not_run
-from earlytime.comparison import Comparison, compare
-from earlytime.curvature import (
-    gradient_norms,
-    hessian_norm,
-    kernel_change,
-    kernel_change_bound,
-    output_hessian,
-    parameter_distance,
-    two_layer_hessian_norm,
-)
-from earlytime.deep_networks import Layer, convolutional, fully_connected, residual
-from earlytime.features import (
-    EarlyTimeFeatures,
-    early_time_features,
-    estimate_trace_sigma_squared,
-    norm_feature,
-)
-from earlytime.function_space import KernelDynamics, kernel_dynamics
+from earlytime.comparison import compare
+from earlytime.convolutional_networks import convolutional, residual
+from earlytime.curvature import hessian_norm
+from earlytime.deep_networks import fully_connected
+from earlytime.features import early_time_features, estimate_trace_sigma_squared
+from earlytime.function_space import kernel_dynamics
 from earlytime.gradient_descent import train
-from earlytime.images import ImageData, load_images
+from earlytime.images import load_images
 from earlytime.inputs import Task, sample_inputs, sample_task, teacher_labels
-from earlytime.kernels import (
-    Operator,
-    complement,
-    linear_kernel,
-    schur_complement,
-    tangent_kernel,
-    two_layer_kernel,
-)
-from earlytime.linear_models import LinearModel, early_time_model, linear_model
-from earlytime.linearization import LinearizedParams, linearize
+from earlytime.kernels import linear_kernel, tangent_kernel
+from earlytime.linear_models import early_time_model, linear_model
+from earlytime.linearization import linearize
 from earlytime.loss_flow import loss_flow
-from earlytime.networks import Network, TwoLayerParams, symmetric, two_layer, with_output
-from earlytime.parameterization import layer_scales, standard_parameterization
-from earlytime.parameters import check_parameters, use_precision
-from earlytime.spectral import Norm, spectral_norm
-from earlytime.statistics import PowerLaw, confidence_interval, fit_power_law, over_seeds
-from earlytime.trajectories import Trajectory, log_spaced_steps, require_finite
+from earlytime.networks import Network, TwoLayerParams, symmetric, two_layer
+from earlytime.parameters import check_parameters
+from earlytime.precision import use_precision
+from earlytime.seeds import over_seeds
+from earlytime.spectral import spectral_norm
+from earlytime.statistics import fit_power_law
+from earlytime.trajectories import log_spaced_steps, require_finite
+from earlytime.two_layer_kernels import two_layer_kernel
 
 __all__ = [
-    "AffineFeatures",
-    "AffineKernel",
-    "Comparison",
-    "EarlyTimeFeatures",
-    "GaussianMoments",
-    "ImageData",
-    "KernelDynamics",
-    "Kernels",
-    "Layer",
-    "LinearModel",
-    "LinearizedParams",
     "Network",
-    "Norm",
-    "Operator",
-    "PowerLaw",
     "Task",
-    "Trajectory",
     "TwoLayerParams",
-    "affine_features",
-    "affine_kernel",
     "check_parameters",
     "compare",
-    "complement",
-    "confidence_interval",
     "convolutional",
-    "deep_kernel",
     "early_time_features",
     "early_time_model",
     "estimate_trace_sigma_squared",
     "fit_power_law",
     "fully_connected",
     "gaussian_moments",
-    "gradient_norms",
     "hessian_norm",
-    "kernel_change",
-    "kernel_change_bound",
     "kernel_dynamics",
-    "layer_scales",
     "leaky_relu",
     "linear_kernel",
     "linear_model",
@@ -98,26 +87,64 @@ __all__ = [
     "load_images",
     "log_spaced_steps",
     "loss_flow",
-    "norm_feature",
-    "output_hessian",
     "over_seeds",
-    "parameter_distance",
     "record_claim",
     "record_not_run",
     "require_finite",
     "residual",
     "sample_inputs",
     "sample_task",
-    "schur_complement",
     "spectral_norm",
-    "standard_parameterization",
     "symmetric",
     "tangent_kernel",
     "teacher_labels",
     "train",
     "two_layer",
-    "two_layer_hessian_norm",
     "two_layer_kernel",
     "use_precision",
-    "with_output",
 ]
+
+# Names that stood here before, and their homes.
+_MOVED = {
+    "AffineFeatures": "affine_kernels",
+    "AffineKernel": "affine_kernels",
+    "Comparison": "comparison",
+    "EarlyTimeFeatures": "features",
+    "GaussianMoments": "activations",
+    "ImageData": "images",
+    "KernelDynamics": "function_space",
+    "Kernels": "deep_kernels",
+    "Layer": "deep_networks",
+    "LinearModel": "linear_models",
+    "LinearizedParams": "linearization",
+    "Norm": "spectral",
+    "Operator": "operators",
+    "PowerLaw": "statistics",
+    "Trajectory": "trajectories",
+    "affine_features": "affine_kernels",
+    "affine_kernel": "affine_kernels",
+    "complement": "operators",
+    "confidence_interval": "statistics",
+    "deep_kernel": "deep_kernels",
+    "gradient_norms": "kernels",
+    "kernel_change": "kernels",
+    "kernel_change_bound": "kernels",
+    "layer_scales": "parameterization",
+    "norm_feature": "features",
+    "output_hessian": "curvature",
+    "parameter_distance": "kernels",
+    "schur_complement": "operators",
+    "standard_parameterization": "parameterization",
+    "two_layer_hessian_norm": "curvature",
+    "with_output": "networks",
+}
+
+
+def __getattr__(name: str):
+    if name == "plotting":  # imported late: matplotlib and seaborn take a second
+        return importlib.import_module("earlytime.plotting")
+    if name not in _MOVED:
+        raise AttributeError(f"module 'earlytime' has no attribute {name!r}")
+    home = _MOVED[name]
+    warnings.warn(f"et.{name} has moved: call et.{home}.{name}", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module(f"earlytime.{home}"), name)

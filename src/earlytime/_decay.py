@@ -1,6 +1,19 @@
 r"""What is left of an error after t steps or at a time, per eigenvalue, for r = ηλ/n and momentum β."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
+import numpy as np
+from earlytime._validation import is_concrete
+from jaxtyping import Array, Float
+
+# η, or a function of the largest stable one.
+LearningRate = float | Float[Array, ""] | Callable[[Float[Array, ""]], Float[Array, ""]]
+
+
+def resolve_learning_rate(learning_rate: LearningRate, limit):
+    """The number η of a model that is stable up to `limit`."""
+    return learning_rate(limit) if callable(learning_rate) else learning_rate
 
 
 def times(rate, t):
@@ -15,6 +28,24 @@ def learned_in_steps(rate, t):
     sign = jnp.where((rate > 1) & (t % 2 == 1), -1.0, 1.0)
     power = jnp.where(t == 0, 1.0, sign * large**t)
     return jnp.where(rate > 0.5, 1 - power, -jnp.expm1(t * jnp.log1p(-small)))
+
+
+def gain(learning_rate, eigenvalues, steps):
+    """(1 - (1 - ηλ)^t)/λ for increasing λ, and its limit ηt where λ is 0 to rounding; (p,) or (len(steps), p).
+
+    Raises:
+        ValueError: steps that are negative or not whole.
+    """
+    if is_concrete(steps):
+        values = np.asarray(steps)
+        if not np.issubdtype(values.dtype, np.integer) or values.size == 0 or values.min() < 0:
+            raise ValueError(f"steps: expected whole numbers >= 0, got {steps!r}")
+    t = jnp.asarray(steps, dtype=eigenvalues.dtype)[..., None]
+    rate = learning_rate * eigenvalues
+    learned = learned_in_steps(rate, t)
+    # A direction that no sample has (λ = 0) has projection 0 and is never learned.
+    seen = eigenvalues > jnp.finfo(rate.dtype).eps * eigenvalues[-1]
+    return jnp.where(seen, learned / jnp.where(seen, eigenvalues, 1.0), learning_rate * t)
 
 
 def steps_with_momentum(rate, t, beta):

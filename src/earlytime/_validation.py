@@ -1,12 +1,28 @@
 """Checks of arguments: names and shapes always, values only where they are concrete."""
 
+from collections.abc import Iterable
+
 import jax
 import numpy as np
+
+TRAINED = ("first", "second", "both")
 
 
 def is_concrete(value) -> bool:
     """Whether a value can be looked at, which a value being traced cannot."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def check_choice(name: str, value, choices: Iterable[str]) -> None:
+    """Raise unless `value` is one of the strings."""
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def check_trained(trained: str) -> None:
+    """Raise unless `trained` names layers of a two-layer network."""
+    check_choice("trained", trained, TRAINED)
 
 
 def check_integer(name: str, value, *, at_least: int) -> None:
@@ -23,6 +39,39 @@ def check_finite(name: str, value) -> None:
         bad = int(np.size(value) - np.sum(np.isfinite(np.asarray(value))))
         if bad:
             raise ValueError(f"{name}: expected finite numbers, got {bad} that are not")
+
+
+def check_positive(name: str, value) -> None:
+    """Raise if a concrete number or array is not finite, or not above 0."""
+    check_finite(name, value)
+    if is_concrete(value) and np.any(np.asarray(value) <= 0):
+        raise ValueError(f"{name}: expected a positive number, got {value}")
+
+
+def check_not_negative(name: str, value) -> None:
+    """Raise if a concrete number or array is not finite, or below 0."""
+    check_finite(name, value)
+    if is_concrete(value) and np.any(np.asarray(value) < 0):
+        raise ValueError(f"{name}: expected at least 0, got {np.min(value)}")
+
+
+def check_momentum(momentum) -> None:
+    """Raise if a concrete momentum is outside of [0, 1)."""
+    check_finite("momentum", momentum)
+    if is_concrete(momentum) and not 0 <= float(momentum) < 1:
+        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
+
+
+def check_scales(weight_std, bias_std) -> None:
+    """Raise unless σ_w > 0 and σ_b >= 0."""
+    check_positive("weight_std", weight_std)
+    check_not_negative("bias_std", bias_std)
+
+
+def check_shape(name: str, value, shape: tuple[int, ...]) -> None:
+    """Raise unless an array has the shape."""
+    if np.shape(value) != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {np.shape(value)}")
 
 
 def check_data(x, y, *, names: tuple[str, str] = ("x", "y"), several: bool = False) -> None:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._validation import check_choice, check_finite
+from earlytime.precision import float64
 from jaxtyping import Array, Float
 
 Activation = str | Callable[[Float[Array, "..."]], Float[Array, "..."]]
@@ -46,8 +48,7 @@ def leaky_relu(slope: float) -> LeakyRelu:
         >>> print(leaky_relu(0.2)(jnp.array([-1.0, 2.0])))
         [-0.2  2. ]
     """
-    if not np.isfinite(slope):
-        raise ValueError(f"slope: expected a finite number, got {slope}")
+    check_finite("slope", slope)
     return LeakyRelu(float(slope))
 
 
@@ -58,9 +59,7 @@ def resolve_activation(activation: Activation) -> Callable:
         ValueError: the name is unknown, or the argument is neither a name nor a function.
     """
     if isinstance(activation, str):
-        if activation not in ACTIVATIONS:
-            known = ", ".join(sorted(ACTIVATIONS))
-            raise ValueError(f"activation: expected one of {known}, got {activation!r}")
+        check_choice("activation", activation, sorted(ACTIVATIONS))
         return ACTIVATIONS[activation]
     if not callable(activation):
         raise ValueError(f"activation: expected a name or a function, got {activation!r}")
@@ -110,8 +109,7 @@ def gaussian_moments(activation: Activation, *, kinks: Sequence[float] = (0.0,))
     """
     phi = resolve_activation(activation)
     kinks = np.asarray(kinks, dtype=np.float64).reshape(-1)
-    if not np.all(np.isfinite(kinks)):
-        raise ValueError(f"kinks: expected finite numbers, got {kinks}")
+    check_finite("kinks", kinks)
     g, density = gaussian_quadrature(kinks)
     with jax.ensure_compile_time_eval(), float64():
         values = np.asarray(phi(jnp.asarray(g, dtype=jnp.float64)), dtype=np.float64)
@@ -134,11 +132,3 @@ def gaussian_quadrature(kinks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]
     half = np.diff(edges)[:, None] / 2
     g = (edges[:-1, None] + half + half * nodes).reshape(-1)
     return g, (half * weights).reshape(-1) * np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi)
-
-
-def float64():
-    """JAX's context for float64; its place moved between releases."""
-    try:
-        return jax.enable_x64(True)
-    except (AttributeError, TypeError):  # JAX before 0.8
-        return jax.experimental.enable_x64(True)

@@ -4,128 +4,17 @@ The kernel of a fully connected network depends on two inputs through their leng
 alone. Between inputs that are nearly orthogonal it is affine in $\langle x, x'\rangle/d$.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._validation import check_finite, check_integer, is_concrete
-from earlytime.activations import Activation, float64, gaussian_quadrature, resolve_activation
+from earlytime._validation import check_integer, check_not_negative, check_scales
+from earlytime.activations import Activation, resolve_activation
+from earlytime.deep_kernels import one_pair
+from earlytime.precision import float64
 from jaxtyping import Array, Float
-
-# Terms of the Hermite series; what is left out falls as cosine^128.
-_ORDER = 128
-
-
-class Kernels(NamedTuple):
-    """The two kernels of an infinitely wide network.
-
-    Attributes:
-        nngp: the covariance of the outputs over random weights.
-        ntk: the tangent kernel.
-    """
-
-    nngp: Float[Array, "..."]
-    ntk: Float[Array, "..."]
-
-
-@functools.cache
-def _hermite(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes g: (N,), and the rows density · h_k(g): (order, N) of the orthonormal Hermite polynomials."""
-    g, density = gaussian_quadrature((0.0,))
-    rows = [np.ones_like(g), g]
-    for k in range(1, order - 1):
-        rows.append((g * rows[k] - np.sqrt(k) * rows[k - 1]) / np.sqrt(k + 1))
-    return g, density * np.stack(rows)
-
-
-def deep_kernel(
-    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
-) -> Callable[..., Kernels]:
-    r"""The kernels of an infinitely wide fully connected network, as functions of lengths and cosine.
-
-    With s² = K^l(x, x) and $a_k(s) = E[\varphi(sg) h_k(g)]$, h_k the orthonormal Hermite polynomials, a
-    hidden layer maps
-
-    $$E[\varphi(u)\varphi(v)] = \sum_k a_k(s)\, a_k(s')\, c^k, \qquad c = K^l(x, x')/(ss'),$$
-
-    and $E[\varphi'(u)\varphi'(v)]$ is its derivative in K^l(x, x'). Then
-    $K^{l+1} = \sigma_w^2 E[\varphi\varphi] + \sigma_b^2$ and
-    $\Theta^{l+1} = K^{l+1} + \sigma_w^2 E[\varphi'\varphi']\, \Theta^l$.
-
-    Source: Lee et al. 2019, appendix E; Hu et al. 2020, section 4.
-
-    Args:
-        activation: a name or a function, smooth everywhere but at 0.
-        depth: hidden layers.
-        weight_std, bias_std: σ_w, σ_b of `fully_connected`.
-
-    Returns:
-        A function (length, length2, cosine) -> Kernels of two inputs of norms length·√d and
-        length2·√d. JAX can differentiate it; arguments broadcast. For activations with a kink the series
-        is short of digits where a cosine of some layer is above about 0.95.
-
-    Raises:
-        ValueError: unknown activation, a depth below 1, a weight_std of 0 (no cosine is left to follow).
-
-    Example:
-        >>> kernel = deep_kernel("erf", depth=1)
-        >>> print(f"{kernel(1.0, 1.0, 0.5).ntk:.4f}")
-        0.4414
-    """
-    phi = resolve_activation(activation)
-    check_integer("depth", depth, at_least=1)
-    _check_scales(weight_std, bias_std)
-    return _deep_kernel(phi, depth, float(weight_std), float(bias_std))
-
-
-def _check_scales(weight_std: float, bias_std: float) -> None:
-    check_finite("weight_std", weight_std)
-    check_finite("bias_std", bias_std)
-    if weight_std == 0:
-        raise ValueError(f"weight_std: expected a number other than 0, got {weight_std}")
-
-
-@functools.cache
-def _deep_kernel(phi, depth, weight_std, bias_std) -> Callable[..., Kernels]:
-    one_pair = functools.partial(_one_pair(phi, weight_std, bias_std), depth)
-    vectorized = jax.jit(jnp.vectorize(one_pair, signature="(),(),()->(),()"))
-
-    def kernel(length, length2, cosine) -> Kernels:
-        dtype = jnp.result_type(float)
-        return Kernels(*vectorized(*(jnp.asarray(v, dtype) for v in (length, length2, cosine))))
-
-    return kernel
-
-
-def _one_pair(phi: Callable, weight_std: float, bias_std: float) -> Callable:
-    """(depth, length, length2, cosine) -> both kernels."""
-    g, rows = _hermite(_ORDER)
-
-    def one_pair(depth, length, length2, cosine):
-        nodes, table = jnp.asarray(g, cosine.dtype), jnp.asarray(rows, cosine.dtype)
-
-        def hidden_layer(_, carry):
-            nngp, ntk, variance, variance2 = carry
-            s, s2 = jnp.sqrt(variance), jnp.sqrt(variance2)
-            values, values2 = phi(s * nodes), phi(s2 * nodes)
-            series = (table @ values) * (table @ values2)
-            powers = jnp.cumprod(jnp.full(_ORDER - 1, nngp / (s * s2)))  # of the cosine, from the first on
-            orders = jnp.arange(1, _ORDER, dtype=cosine.dtype)
-            slope = (series[1] + (orders * series[1:])[1:] @ powers[:-1]) / (s * s2)
-            nngp = weight_std**2 * (series[0] + series[1:] @ powers) + bias_std**2
-            ntk = nngp + weight_std**2 * slope * ntk
-            variance, variance2 = (weight_std**2 * table[0] @ v**2 + bias_std**2 for v in (values, values2))
-            return nngp, ntk, variance, variance2
-
-        at_first = lambda product: weight_std**2 * product + bias_std**2
-        nngp = at_first(cosine * length * length2)
-        start = nngp, nngp, at_first(length**2), at_first(length2**2)
-        return jax.lax.fori_loop(0, depth, hidden_layer, start)[:2]
-
-    return one_pair
 
 
 class AffineKernel(NamedTuple):
@@ -167,7 +56,7 @@ def affine_kernel(
         0.916767 0.000000
     """
     check_integer("depth", depth, at_least=1)
-    _check_scales(weight_std, bias_std)
+    check_scales(weight_std, bias_std)
     # Operation by operation: the XLA of JAX 0.12 needs minutes to compile four derivatives of a loop.
     with float64(), jax.disable_jit():
         found = _derivatives(resolve_activation(activation), float(weight_std), float(bias_std), depth)
@@ -176,7 +65,7 @@ def affine_kernel(
 
 
 def _derivatives(phi, weight_std, bias_std, depth):
-    kernel, one, zero = _one_pair(phi, weight_std, bias_std), jnp.ones(()), jnp.zeros(())
+    kernel, one, zero = one_pair(phi, weight_std, bias_std), jnp.ones(()), jnp.zeros(())
     ntk = lambda *at: kernel(depth, *at)[1]
     in_rho = _taylor(lambda rho: ntk(one, one, rho), zero)
     in_lengths = _taylor(lambda r2: _taylor(lambda r: ntk(r, r2, zero), one), one)
@@ -231,9 +120,7 @@ def affine_features(
         ValueError: dim below 1, a mean that is negative or not finite.
     """
     check_integer("dim", dim, at_least=1)
-    check_finite("mean_squared_rho", mean_squared_rho)
-    if is_concrete(mean_squared_rho) and float(mean_squared_rho) < 0:
-        raise ValueError(f"mean_squared_rho: expected at least 0, got {mean_squared_rho}")
+    check_not_negative("mean_squared_rho", mean_squared_rho)
     constant = jnp.asarray([[0.5 * kernel.curvature * mean_squared_rho, 0, 0], [0, 0, 0], [0, 0, 0]])
     norms = constant + kernel.norms
     if equal_norms:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._validation import check_finite, is_concrete
+from earlytime._validation import check_finite, check_shape, check_trained
 from earlytime.activations import Activation, resolve_activation
-from earlytime.kernels import Operator
 from earlytime.networks import TwoLayerParams
+from earlytime.operators import Operator
 from earlytime.spectral import Norm, spectral_norm
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
@@ -140,11 +140,9 @@ def two_layer_hessian_norm(
         >>> print(two_layer_hessian_norm(params, jnp.ones(2), "tanh", trained="both"))
         0.5
     """
-    if trained not in ("first", "second", "both"):
-        raise ValueError(f"trained: expected one of first, second, both, got {trained!r}")
+    check_trained(trained)
     width, dim = params.w.shape
-    if np.shape(x_single) != (dim,):
-        raise ValueError(f"x_single: expected shape ({dim},), got {np.shape(x_single)}")
+    check_shape("x_single", x_single, (dim,))
     check_finite("x_single", x_single)
     slope = jax.grad(resolve_activation(activation))
     u = params.w @ x_single / np.sqrt(dim)
@@ -153,93 +151,3 @@ def two_layer_hessian_norm(
     b = jax.vmap(slope)(u) * jnp.sqrt(squared)
     blocks = {"first": a, "second": 0 * a, "both": (a + jnp.sqrt(a**2 + 4 * b**2)) / 2}[trained]
     return jnp.max(blocks) / np.sqrt(width)
-
-
-def gradient_norms(apply_fn: Callable, params: PyTree, x: Float[Array, "n ..."]) -> Float[Array, " n"]:
-    r"""$\|\nabla_w f(w; x_i)\|$ of every input: the square roots of the tangent kernel's diagonal.
-
-    One input after the other, so that only one gradient exists at a time.
-
-    Args:
-        apply_fn: f(params, x: (n, ...)) -> (n,).
-        params: any pytree.
-        x: (n, ...) inputs.
-
-    Example:
-        >>> print(gradient_norms(lambda w, x: x @ w, jnp.zeros(2), jnp.array([[3.0, 4.0]])))
-        [5.]
-    """
-    gradient = jax.grad(lambda p, sample: apply_fn(p, sample[None])[0])
-    return jax.lax.map(lambda sample: jnp.linalg.norm(ravel_pytree(gradient(params, sample))[0]), jnp.asarray(x))
-
-
-def parameter_distance(params: PyTree, start: PyTree) -> Float[Array, ""]:
-    r"""$R = \|w - w_0\|$ over all parameters at once.
-
-    Example:
-        >>> print(parameter_distance({"a": jnp.ones(3), "b": jnp.ones(1)}, {"a": jnp.zeros(3), "b": jnp.zeros(1)}))
-        2.0
-    """
-    return jnp.linalg.norm(ravel_pytree(params)[0] - ravel_pytree(start)[0])
-
-
-def kernel_change(kernels: Float[Array, "r n n"]) -> Float[Array, " r"]:
-    r"""$\|K(w_t) - K(w_0)\|_F/\|K(w_0)\|_F$ along a trajectory.
-
-    Args:
-        kernels: (r, n, n), the tangent kernel at every recorded step, the start first.
-
-    Raises:
-        ValueError: kernels of another shape.
-
-    Example:
-        >>> print(kernel_change(jnp.stack([jnp.eye(2), 3 * jnp.eye(2)])))
-        [0. 2.]
-    """
-    if np.ndim(kernels) != 3 or np.shape(kernels)[1] != np.shape(kernels)[2]:
-        raise ValueError(f"kernels: expected shape (r, n, n), got {np.shape(kernels)}")
-    change = jnp.linalg.norm(kernels - kernels[0], axis=(1, 2))
-    return change / jnp.linalg.norm(kernels[0])
-
-
-def kernel_change_bound(
-    hessian_norms: Float[Array, " n"], distance: Float[Array, ""], gradient_norms: Float[Array, " n"]
-) -> Float[Array, "n n"]:
-    r"""How far the tangent kernel can have moved, given how small the Hessian was on the way.
-
-    $$|K_{(x,z)}(w) - K_{(x,z)}(w_0)| \le R\,\big(\epsilon_x \|\nabla f(w_0; z)\| + \epsilon_z \|\nabla f(w_0; x)\|\big)
-      + \epsilon_x \epsilon_z R^2$$
-
-    where the Hessian at x has at most the norm ε_x on the segment from w₀ to w, of length R: then the
-    gradient at x changes by at most ε_x R. With one ε for both inputs it is the paper's inequality.
-
-    Source: Liu et al. 2020, section 2.
-
-    Args:
-        hessian_norms: (n,) ε of every input.
-        distance: R = ‖w - w₀‖.
-        gradient_norms: (n,) ‖∇f(w₀; x_i)‖.
-
-    Returns:
-        (n, n) the bound for every pair.
-
-    Raises:
-        ValueError: shapes that differ; a number that is negative or not finite, where it can be looked at.
-
-    Example:
-        >>> print(kernel_change_bound(jnp.array([0.1]), 1.0, jnp.array([2.0])))
-        [[0.41]]
-    """
-    if np.ndim(hessian_norms) != 1 or np.shape(hessian_norms) != np.shape(gradient_norms):
-        raise ValueError(
-            f"hessian_norms: expected shape (n,), as gradient_norms, "
-            f"got {np.shape(hessian_norms)} and {np.shape(gradient_norms)}"
-        )
-    named = {"hessian_norms": hessian_norms, "distance": distance, "gradient_norms": gradient_norms}
-    for name, value in named.items():
-        check_finite(name, value)
-        if is_concrete(value) and np.any(np.asarray(value) < 0):
-            raise ValueError(f"{name}: expected norms of at least 0, got {np.min(value)}")
-    moved = hessian_norms * distance
-    cross = jnp.outer(moved, gradient_norms)
-    return cross + cross.T + jnp.outer(moved, moved)

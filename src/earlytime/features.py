@@ -4,11 +4,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from earlytime._validation import check_finite, check_integer, is_concrete
+from earlytime._validation import check_finite, check_integer, check_not_negative, check_positive, check_trained
 from earlytime.activations import GaussianMoments
 from jaxtyping import Array, Float
-
-_TRAINED = ("first", "second", "both")
 
 
 class EarlyTimeFeatures(NamedTuple):
@@ -83,12 +81,9 @@ def early_time_features(
         >>> features(jnp.ones((2, 3))).shape
         (2, 5)
     """
-    if trained not in _TRAINED:
-        raise ValueError(f"trained: expected one of {', '.join(_TRAINED)}, got {trained!r}")
+    check_trained(trained)
     check_integer("dim", dim, at_least=1)
-    check_finite("trace_sigma_squared", trace_sigma_squared)
-    if is_concrete(trace_sigma_squared) and float(trace_sigma_squared) < 0:
-        raise ValueError(f"trace_sigma_squared: expected at least 0, got {trace_sigma_squared}")
+    check_not_negative("trace_sigma_squared", trace_sigma_squared)
     zeta, *theta = moments
     nu = theta[1] * jnp.sqrt(trace_sigma_squared / dim)
     linear, constant = {
@@ -131,3 +126,36 @@ def estimate_trace_sigma_squared(x: Float[Array, "n d"]) -> Float[Array, ""]:
     n = x.shape[0]
     fourth = jnp.sum(jnp.sum(x**2, axis=1) ** 2)
     return (jnp.sum((x.T @ x) ** 2) - fourth) / (n * (n - 1))
+
+
+def early_phase(moments: GaussianMoments, *, trained: str, dim: int, learning_rate: float) -> float:
+    r"""The length of the early phase in steps: five time constants of the linear model of isotropic inputs.
+
+    A time constant of the outputs is $d/(\zeta^2\eta)$ steps with one layer trained and half of it with
+    both; the loss, a square, decays twice as fast. The book calls $5d/(2\zeta^2\eta)$ steps with both layers,
+    $5d/(\zeta^2\eta)$ with one, the early phase.
+
+    Args:
+        moments: of the activation, from `gaussian_moments`.
+        trained: "first", "second" or "both" layers.
+        dim: d.
+        learning_rate: η.
+
+    Returns:
+        A number of steps, not rounded.
+
+    Raises:
+        ValueError: an activation with ζ = 0, which learns nothing linear and has no such time; unknown `trained`.
+
+    Example:
+        >>> from earlytime import gaussian_moments
+        >>> print(early_phase(gaussian_moments("relu"), trained="both", dim=50, learning_rate=1.0))
+        500.0
+    """
+    check_trained(trained)
+    check_integer("dim", dim, at_least=1)
+    check_positive("learning_rate", learning_rate)
+    if abs(moments.zeta) < 1e-9:
+        raise ValueError(f"moments: expected zeta other than 0, got {moments.zeta}")
+    layers = 2 if trained == "both" else 1
+    return 5 * dim / (layers * moments.zeta**2) / learning_rate

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from earlytime import _decay
-from earlytime._validation import check_finite, is_concrete
+from earlytime._decay import LearningRate
+from earlytime._validation import check_finite, check_momentum, check_positive, is_concrete
 from jaxtyping import Array, Float
 
 
@@ -161,7 +162,11 @@ class KernelDynamics(NamedTuple):
 
 
 def kernel_dynamics(
-    kernel: Float[Array, "p p"], y: Float[Array, "n ..."], *, learning_rate: float, momentum: float = 0.0
+    kernel: Float[Array, "p p"],
+    y: Float[Array, "n ..."],
+    *,
+    learning_rate: LearningRate,
+    momentum: float = 0.0,
 ) -> KernelDynamics:
     r"""Solve gradient descent on $\frac{1}{2n}\sum_i \|f(x_i) - y_i\|^2$ for a constant kernel.
 
@@ -174,7 +179,7 @@ def kernel_dynamics(
         kernel: Θ(X, X), (n, n), the same for each output; or (nk, nk) over all outputs, ordered as in
             `tangent_kernel`. For learning rates η_l per layer pass Σ η_l Θ_l and the learning rate 1.
         y: (n,) or (n, k) labels.
-        learning_rate: η.
+        learning_rate: η, or a function of the largest stable one: `lambda limit: limit / 2`.
         momentum: β in [0, 1).
 
     Returns:
@@ -197,17 +202,15 @@ def kernel_dynamics(
         raise ValueError(
             f"kernel: expected (n, n) or (nk, nk) for labels (n,) or (n, k), got {np.shape(kernel)} and {np.shape(y)}"
         )
-    for name, value in (("kernel", kernel), ("y", y), ("learning_rate", learning_rate), ("momentum", momentum)):
-        check_finite(name, value)
-    if is_concrete(learning_rate) and float(learning_rate) <= 0:
-        raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
-    if is_concrete(momentum) and not 0 <= float(momentum) < 1:
-        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
+    check_finite("kernel", kernel)
+    check_finite("y", y)
+    check_momentum(momentum)
     kernel = jnp.asarray(kernel)
     eigenvalues, eigenvectors = jnp.linalg.eigh((kernel + kernel.T) / 2)
-    return KernelDynamics(
-        jnp.maximum(eigenvalues, 0), eigenvectors, jnp.asarray(y, kernel.dtype), learning_rate, momentum
-    )
+    dynamics = KernelDynamics(jnp.maximum(eigenvalues, 0), eigenvectors, jnp.asarray(y, kernel.dtype), 1.0, momentum)
+    rate = _decay.resolve_learning_rate(learning_rate, dynamics.stable_learning_rate)
+    check_positive("learning_rate", rate)
+    return dynamics._replace(learning_rate=rate)
 
 
 def check_kernel_new(kernel_new, p: int, n: int) -> int:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._blocks import map_blocks, sum_blocks
-from earlytime._validation import check_data, check_finite, check_integer, is_concrete
+from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
 from earlytime.losses import Loss, check_labels, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
@@ -97,7 +97,7 @@ def train(
     check_integer("num_steps", num_steps, at_least=0)
     check_integer("block_size", block_size, at_least=1)
     _check_record_steps(record_steps, num_steps, state)
-    _check_momentum(momentum)
+    check_momentum(momentum)
     _check_batches(batch_size, key, np.shape(x)[0])
     rates = _rates_per_leaf(learning_rate, params)
     outputs = jax.eval_shape(apply_fn, params, x)
@@ -129,12 +129,6 @@ def train(
         loss_fn=loss_fn,
         batch_size=batch_size,
     )
-
-
-def _check_momentum(momentum) -> None:
-    check_finite("momentum", momentum)
-    if is_concrete(momentum) and not 0 <= float(momentum) < 1:
-        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
 
 
 def _check_batches(batch_size: int | None, key, num_samples: int) -> None:
@@ -169,9 +163,7 @@ def _rates_per_leaf(learning_rate, params) -> list:
     except (ValueError, TypeError) as error:
         raise ValueError(f"learning_rate: expected a number or a pytree prefix of params ({error})") from None
     for rate in rates:
-        check_finite("learning_rate", rate)
-        if is_concrete(rate) and float(rate) < 0:
-            raise ValueError(f"learning_rate: expected at least 0, got {rate}")
+        check_not_negative("learning_rate", rate)
     return rates
 
 

@@ -5,7 +5,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from earlytime._validation import check_integer
+from earlytime._validation import check_choice, check_integer
 from earlytime.cifar10 import cifar10_archive, read_cifar10
 from jaxtyping import Float, UInt8
 
@@ -57,10 +57,8 @@ def load_images(
         >>> round(float((images.x_train**2).sum(axis=1).mean()), 6)
         64.0
     """
-    if name not in ("auto", "cifar10", "digits"):
-        raise ValueError(f"name: expected 'auto', 'cifar10', 'digits', got {name!r}")
-    if preprocessing not in ("global", "norm", "none"):
-        raise ValueError(f"preprocessing: expected 'global', 'norm', 'none', got {preprocessing!r}")
+    check_choice("name", name, ("auto", "cifar10", "digits"))
+    check_choice("preprocessing", preprocessing, ("global", "norm", "none"))
     check_integer("seed", seed, at_least=0)
     if name == "auto":
         name = "cifar10" if download or _cifar10_is_here() else "digits"

@@ -1,19 +1,18 @@
-r"""Kernels of infinitely wide networks on data, through neural-tangents, and what training makes of them.
+r"""Kernels of infinitely wide networks on data, through neural-tangents.
 
-One function per builder of `deep_networks`, with the same arguments less the width and `num_outputs`:
-the outputs become independent, each with the kernel given here. `deep_kernel` has
-the fully connected ones as functions of lengths and cosine, which JAX can differentiate.
+One function per builder of networks, with the same arguments less the width and `num_outputs`: the outputs
+become independent, each with the kernel given here. `deep_kernels` has the fully connected ones as functions of
+lengths and cosine, which JAX can differentiate.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax.numpy as jnp
 from earlytime import _neural_tangents
-from earlytime._validation import is_concrete
+from earlytime._layers import check_convolution
+from earlytime._validation import check_integer, check_scales
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
-from earlytime.affine_kernels import Kernels
-from earlytime.function_space import KernelDynamics, kernel_dynamics
+from earlytime.deep_kernels import Kernels
 from jaxtyping import Array, Float
 
 _PADDINGS = {"circular": "CIRCULAR", "zero": "SAME"}
@@ -34,12 +33,14 @@ def fully_connected(
 
     Raises:
         ImportError: neural-tangents is not installed.
+        ValueError: as `earlytime.fully_connected`.
 
     Example:
         >>> kernels = fully_connected("erf", depth=1)(jnp.eye(2))
         >>> kernels.ntk.shape
         (2, 2)
     """
+    check_integer("depth", depth, at_least=1)
     stax = _neural_tangents.load().stax
     scales = _scales(weight_std, bias_std)
     layers = [stax.Dense(1, **scales)]
@@ -65,7 +66,12 @@ def convolutional(
 
     Returns:
         A function (x: (n, d), x2: (n2, d) or None) -> Kernels, for inputs as rows.
+
+    Raises:
+        ImportError, ValueError: as `fully_connected` here, and as the network's own builder.
     """
+    check_integer("depth", depth, at_least=1)
+    shape = check_convolution(shape, filter_size, padding)
     stax = _neural_tangents.load().stax
     convolve = _convolve(stax, shape, filter_size, padding, weight_std, bias_std)
     layers = [layer for _ in range(depth) for layer in (convolve(), _elementwise(stax, activation))]
@@ -90,7 +96,12 @@ def residual(
 
     Returns:
         A function (x: (n, d), x2: (n2, d) or None) -> Kernels, for inputs as rows.
+
+    Raises:
+        ImportError, ValueError: as `fully_connected` here, and as the network's own builder.
     """
+    check_integer("num_blocks", num_blocks, at_least=1)
+    shape = check_convolution(shape, filter_size, padding)
     stax = _neural_tangents.load().stax
     convolve = _convolve(stax, shape, filter_size, padding, weight_std, bias_std)
     phi = lambda: _elementwise(stax, activation)
@@ -105,6 +116,7 @@ def residual(
 
 
 def _scales(weight_std: float, bias_std: float) -> dict:
+    check_scales(weight_std, bias_std)
     return {"W_std": weight_std, "b_std": bias_std or None}
 
 
@@ -138,110 +150,3 @@ def _kernels(layer, shape: Sequence[int] | None = None) -> Callable[..., Kernels
         return Kernels(found.nngp, found.ntk)
 
     return kernels
-
-
-class GaussianProcess(NamedTuple):
-    """Mean (..., q) or (..., q, k) of the outputs, and covariance (..., q, q) of each of them."""
-
-    mean: Float[Array, "... q"]
-    covariance: Float[Array, "... q q"]
-
-
-class TrainingProcess(NamedTuple):
-    """The Gaussian process that infinitely wide networks are, over their initialization, while they train.
-
-    Attributes:
-        dynamics: of the kernel Θ that training goes by.
-        kernel_new: (q, n) Θ(x, X).
-        nngp: (n, n) K(X, X); nngp_new: (q, n) K(x, X); prior: (q, q) K(x, x).
-    """
-
-    dynamics: KernelDynamics
-    kernel_new: Float[Array, "q n"]
-    nngp: Float[Array, "n n"]
-    nngp_new: Float[Array, "q n"]
-    prior: Float[Array, "q q"]
-
-    def at(self, *, steps=None, time=None) -> GaussianProcess:
-        r"""Mean and covariance after steps of gradient descent, or at times of gradient flow.
-
-        $$\mu = A y, \qquad \Sigma = K(x, x) + A\, K(X, X)\, A^\top - A\, K(X, x) - K(x, X)\, A^\top, \qquad
-          A = \Theta(x, X)\, \Theta^{-1}\big(I - \rho_t(\Theta)\big)$$
-
-        Args:
-            steps, time: as in `KernelDynamics.predict`; time=jnp.inf is the end of training.
-
-        Returns:
-            GaussianProcess, with a first axis for several times.
-        """
-        moved = self.dynamics.transfer(self.kernel_new, steps=steps, time=time)
-        cross = moved @ self.nngp_new.T
-        covariance = self.prior + moved @ self.nngp @ jnp.swapaxes(moved, -1, -2)
-        return GaussianProcess(moved @ self.dynamics.labels, covariance - cross - jnp.swapaxes(cross, -1, -2))
-
-
-def training_process(
-    kernels: Callable[..., Kernels],
-    x: Float[Array, "n d"],
-    y: Float[Array, "n ..."],
-    x_new: Float[Array, "q d"],
-    *,
-    learning_rate: float,
-    momentum: float = 0.0,
-    trained: str = "all",
-    frozen_bias_std: float = 0.0,
-) -> TrainingProcess:
-    r"""What gradient descent on the squared loss makes of infinitely wide networks.
-
-    Training all layers goes by the tangent kernel, and does not end in a posterior. Training the last
-    layer alone goes by the NNGP kernel K, and ends in the noise-free posterior of a Gaussian process with
-    the kernel K. If its bias is frozen at its random start, training goes by K' = K - σ_b². Then the end is
-    no posterior of K: with $A = K'(x, X)\, K'^{-1}$ the mean is A y, that of the posterior of K', and the
-    covariance is that of the posterior of K' plus $\sigma_b^2 (1 - A 1)(1 - A 1)^\top$, as
-    training against a bias does not remove all of it from new inputs.
-
-    Source: Lee et al. 2019, section 2.3, with 1/n in the loss.
-
-    Args:
-        kernels: such as `fully_connected(...)` of this module.
-        x, y: (n, d) training inputs, and (n,) or (n, k) labels.
-        x_new: (q, d) inputs to predict at.
-        learning_rate: η.
-        momentum: β.
-        trained: "all" layers, or the "last" one.
-        frozen_bias_std: σ_b of a last layer whose bias is not trained with its weights; that of the
-            network, and with trained="last" only.
-
-    Returns:
-        TrainingProcess.
-
-    Raises:
-        ValueError: an unknown `trained`, a frozen_bias_std with trained="all" or larger than the
-            network's own allows, or as `kernel_dynamics`.
-    """
-    if trained not in ("all", "last"):
-        raise ValueError(f"trained: expected one of all, last, got {trained!r}")
-    if not 0 <= frozen_bias_std < float("inf"):
-        raise ValueError(f"frozen_bias_std: expected a number >= 0, got {frozen_bias_std}")
-    if trained == "all" and frozen_bias_std:
-        raise ValueError(f'frozen_bias_std: expected 0 with trained="all", got {frozen_bias_std}')
-    train, new, prior = kernels(x), kernels(x_new, x), kernels(x_new).nngp
-    if trained == "all":
-        kernel, kernel_new = train.ntk, new.ntk
-    else:
-        kernel, kernel_new = train.nngp - frozen_bias_std**2, new.nngp - frozen_bias_std**2
-        if frozen_bias_std:
-            _check_weights_part(jnp.block([[kernel, kernel_new.T], [kernel_new, prior - frozen_bias_std**2]]))
-    dynamics = kernel_dynamics(kernel, y, learning_rate=learning_rate, momentum=momentum)
-    return TrainingProcess(dynamics, kernel_new, train.nngp, new.nngp, prior)
-
-
-def _check_weights_part(kernel: Float[Array, "m m"]) -> None:
-    """Raise if K - σ_b² has an eigenvalue below 0, beyond rounding."""
-    if is_concrete(kernel):
-        eigenvalues = jnp.linalg.eigvalsh(kernel)
-        if eigenvalues[0] < -jnp.sqrt(jnp.finfo(kernel.dtype).eps) * eigenvalues[-1]:
-            raise ValueError(
-                "frozen_bias_std: expected the bias_std of the network; K - frozen_bias_std**2 has the eigenvalue "
-                f"{float(eigenvalues[0]):.3g}"
-            )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._validation import check_finite, check_integer, is_concrete
+from earlytime._validation import check_choice, check_finite, check_integer, is_concrete
 from earlytime.activations import Activation, resolve_activation
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -53,8 +53,7 @@ def sample_inputs(
     """
     check_integer("num_samples", num_samples, at_least=1)
     check_integer("dim", dim, at_least=1)
-    if entries not in _ENTRIES:
-        raise ValueError(f"entries: expected one of {', '.join(_ENTRIES)}, got {entries!r}")
+    check_choice("entries", entries, _ENTRIES)
     standard = _ENTRIES[entries](key, (num_samples, dim))
     if isinstance(spectrum, str):
         if spectrum != "isotropic":
@@ -114,6 +113,30 @@ def teacher_labels(
     w = jax.random.normal(key_w, (width, dim), dtype=x.dtype)
     v = jax.random.normal(key_v, (width,), dtype=x.dtype)
     return jnp.where(phi(x @ w.T / np.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)
+
+
+def equal_norms(x: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+    r"""The inputs, each scaled to norm $\sqrt d$.
+
+    Args:
+        x: (n, d), none of them 0.
+
+    Example:
+        >>> print(jnp.linalg.norm(equal_norms(jnp.array([[3.0, 4.0], [1.0, 0.0]])), axis=1) ** 2)
+        [2. 2.]
+    """
+    return x * np.sqrt(x.shape[1]) / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+
+def random_labels(key: PRNGKeyArray, num_samples: int) -> Float[Array, " num_samples"]:
+    """Labels ±1 that have nothing to do with the inputs.
+
+    Example:
+        >>> print(jnp.abs(random_labels(jax.random.key(0), 3)))
+        [1. 1. 1.]
+    """
+    check_integer("num_samples", num_samples, at_least=1)
+    return jax.random.rademacher(key, (num_samples,), dtype=float)
 
 
 class Task(NamedTuple):

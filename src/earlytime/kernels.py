@@ -1,85 +1,21 @@
-r"""Tangent kernels and linear kernels as operators.
+r"""Tangent kernels and linear kernels as operators, and how far a tangent kernel moves.
 
-An operator is a pytree with `.shape`, `.matvec(u)` and `.dense()`; operators can be subtracted and
-scaled. Nothing of size n × n exists unless `.dense()` is asked for.
+Nothing of size n × n exists unless `.dense()` is asked for.
 """
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._blocks import map_blocks, sum_blocks
-from earlytime._validation import check_finite
-from earlytime.activations import Activation, resolve_activation
-from earlytime.networks import TwoLayerParams
+from earlytime._validation import check_finite, check_not_negative
+from earlytime.operators import Operator, low_rank
+from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
 
 _BLOCK = 2048
-_NEURON_BLOCK = 4096
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("product", "matrix"),
-    meta_fields=("shape", "cheap_dense"),
-)
-@dataclass(frozen=True)
-class Operator:
-    """A linear map given by its products.
-
-    Attributes:
-        product: u: (columns,) -> (rows,).
-        matrix: () -> (rows, columns).
-        shape: (rows, columns).
-        cheap_dense: whether the matrix costs less than some tens of products.
-    """
-
-    product: Partial
-    matrix: Partial
-    shape: tuple[int, int]
-    cheap_dense: bool
-
-    def matvec(self, u: Float[Array, " columns"]) -> Float[Array, " rows"]:
-        """The product with a vector."""
-        if np.shape(u) != (self.shape[1],):
-            raise ValueError(f"u: expected shape ({self.shape[1]},), got {np.shape(u)}")
-        return self.product(u)
-
-    def dense(self) -> Float[Array, "rows columns"]:
-        """The matrix itself."""
-        return self.matrix()
-
-    def __sub__(self, other: "Operator") -> "Operator":
-        if self.shape != other.shape:
-            raise ValueError(f"other: expected shape {self.shape}, got {other.shape}")
-        return Operator(
-            Partial(_difference, self.product, other.product),
-            Partial(_difference, self.matrix, other.matrix),
-            self.shape,
-            self.cheap_dense and other.cheap_dense,
-        )
-
-    def __mul__(self, factor: float) -> "Operator":
-        return Operator(
-            Partial(_scaled, self.product, factor),
-            Partial(_scaled, self.matrix, factor),
-            self.shape,
-            self.cheap_dense,
-        )
-
-    __rmul__ = __mul__
-
-
-def _difference(a, b, *args):
-    return a(*args) - b(*args)
-
-
-def _scaled(a, factor, *args):
-    return factor * a(*args)
 
 
 def tangent_kernel(
@@ -147,92 +83,6 @@ def _tangent_matrix(apply_fn, params, x, x2):
     return sum(flat(a) @ flat(b).T for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(columns)))
 
 
-def two_layer_kernel(
-    params: TwoLayerParams, x: Float[Array, "n dim"], activation: Activation, *, trained: str
-) -> Operator:
-    r"""The tangent kernel of a two-layer network, layer by layer.
-
-    $$\Theta_1(x, x') = \frac{x^\top x'}{d} \cdot \frac1m \sum_r v_r^2\,
-        \varphi'(z_r)\,\varphi'(z'_r), \qquad
-      \Theta_2(x, x') = \frac1m \sum_r \varphi(z_r)\,\varphi(z'_r), \qquad
-      z_r = w_r^\top x/\sqrt d$$
-
-    Equal to `tangent_kernel` of the same layers; this closed form makes the dense matrix d times
-    cheaper than one from Jacobians, for as many neurons as one likes.
-
-    Source: Hu et al. 2020, section 3.
-
-    Args:
-        params: of `two_layer`.
-        x: (n, d) inputs.
-        activation: the network's.
-        trained: "first", "second" or "both" layers.
-
-    Returns:
-        Operator of shape (n, n).
-
-    Raises:
-        ValueError: unknown `trained` or activation, inputs that are not finite.
-    """
-    if trained not in ("first", "second", "both"):
-        raise ValueError(f"trained: expected one of first, second, both, got {trained!r}")
-    check_finite("x", x)
-    product, matrix = _two_layer_parts(resolve_activation(activation), trained)
-    return Operator(
-        Partial(product, params, x),
-        Partial(matrix, params, x),
-        (x.shape[0], x.shape[0]),
-        cheap_dense=True,
-    )
-
-
-@functools.cache
-def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
-    """The product and the matrix of a two-layer kernel; cached, so that equal kernels compile once."""
-    first, second = trained != "second", trained != "first"
-
-    def features(params, x):
-        """v φ'(z) / √(md) and φ(z) / √m."""
-        width, dim = params.w.shape
-        z = x @ params.w.T / np.sqrt(dim)
-        phi_z, slope = jax.jvp(phi, (z,), (jnp.ones_like(z),))
-        return slope * params.v / np.sqrt(width * dim), phi_z / np.sqrt(width)
-
-    def product(params, x, u):
-        def pull(block, weights):
-            inputs, u_block = block
-            slopes, values = features(params, inputs)
-            u_block = u_block * weights.astype(u_block.dtype)
-            return (u_block[:, None] * slopes).T @ inputs, u_block @ values
-
-        direction_w, direction_v = sum_blocks(pull, (x, u), _BLOCK)
-
-        def push(inputs):
-            slopes, values = features(params, inputs)
-            from_first = jnp.sum(slopes * (inputs @ direction_w.T), axis=1)
-            return first * from_first + second * (values @ direction_v)
-
-        return map_blocks(push, x, _BLOCK)
-
-    def matrix(params, x):
-        width = params.w.shape[0]
-
-        def neurons(block, weights):
-            slopes, values = features(block, x)
-            # Each block divides by its own number of neurons; the whole divides by all of them.
-            share = weights.shape[0] / width
-            slopes, values = slopes * weights, values * weights
-            return (
-                share * (slopes @ slopes.T) if first else 0.0,
-                share * (values @ values.T) if second else 0.0,
-            )
-
-        slopes, values = sum_blocks(neurons, params, _NEURON_BLOCK)
-        return (x @ x.T) * slopes + values
-
-    return product, matrix
-
-
 def linear_kernel(features: Callable, x: Float[Array, "n d"], x2: Float[Array, "n2 d"] | None = None) -> Operator:
     r"""The kernel of a linear model, $\Theta^{lin}(x, x') = \psi(x) \cdot \psi(x')$.
 
@@ -251,82 +101,108 @@ def linear_kernel(features: Callable, x: Float[Array, "n d"], x2: Float[Array, "
          [0. 4.]]
     """
     psi = features(x)
-    psi2 = psi if x2 is None else features(x2)
-    return Operator(
-        Partial(_low_rank_product, psi, psi2),
-        Partial(_low_rank_matrix, psi, psi2),
-        (psi.shape[0], psi2.shape[0]),
-        cheap_dense=True,
-    )
+    return low_rank(psi, psi if x2 is None else features(x2))
 
 
-def _low_rank_product(psi, psi2, u):
-    return psi @ (psi2.T @ u)
-
-
-def _low_rank_matrix(psi, psi2):
-    return psi @ psi2.T
-
-
-def complement(operator: Operator, direction: Float[Array, " n"]) -> Operator:
-    r"""The operator off one direction, $(I - uu^\top) K (I - uu^\top)$ with u = direction/‖direction‖.
+def stable_learning_rate(kernel: Float[Array, "n n"]) -> Float[Array, ""]:
+    r"""$2n/\lambda_{\max}(\Theta)$: gradient descent on the squared loss diverges above it.
 
     Args:
-        operator: square.
-        direction: (n,), not zero.
+        kernel: (n, n), the tangent kernel on the training set.
 
-    Returns:
-        Operator of the same shape.
+    Example:
+        >>> print(stable_learning_rate(jnp.diag(jnp.array([1.0, 4.0]))))
+        1.0
     """
-    u = _unit(operator, direction)
-    return Operator(
-        Partial(_projected_product, operator.product, u),
-        Partial(_projected_matrix, operator.matrix, u),
-        operator.shape,
-        operator.cheap_dense,
-    )
+    return 2 * kernel.shape[0] / jnp.linalg.eigvalsh(kernel)[-1]
 
 
-def schur_complement(operator: Operator, direction: Float[Array, " n"]) -> Operator:
-    r"""What is left of a kernel once one direction is fitted, $K - Kuu^\top K/(u^\top Ku)$.
+def gradient_norms(apply_fn: Callable, params: PyTree, x: Float[Array, "n ..."]) -> Float[Array, " n"]:
+    r"""$\|\nabla_w f(w; x_i)\|$ of every input: the square roots of the tangent kernel's diagonal.
 
-    Where uᵀKu is far larger than everything else, gradient descent fits that direction first and
-    then moves in the complement of u by this operator.
+    One input after the other, so that only one gradient exists at a time.
 
     Args:
-        operator: symmetric.
-        direction: (n,), not zero.
+        apply_fn: f(params, x: (n, ...)) -> (n,).
+        params: any pytree.
+        x: (n, ...) inputs.
+
+    Example:
+        >>> print(gradient_norms(lambda w, x: x @ w, jnp.zeros(2), jnp.array([[3.0, 4.0]])))
+        [5.]
+    """
+    gradient = jax.grad(lambda p, sample: apply_fn(p, sample[None])[0])
+    return jax.lax.map(lambda sample: jnp.linalg.norm(ravel_pytree(gradient(params, sample))[0]), jnp.asarray(x))
+
+
+def kernel_change(kernels: Float[Array, "r n n"]) -> Float[Array, " r"]:
+    r"""$\|K(w_t) - K(w_0)\|_F/\|K(w_0)\|_F$ along a trajectory.
+
+    Args:
+        kernels: (r, n, n), the tangent kernel at every recorded step, the start first.
+
+    Raises:
+        ValueError: kernels of another shape.
+
+    Example:
+        >>> print(kernel_change(jnp.stack([jnp.eye(2), 3 * jnp.eye(2)])))
+        [0. 2.]
+    """
+    if np.ndim(kernels) != 3 or np.shape(kernels)[1] != np.shape(kernels)[2]:
+        raise ValueError(f"kernels: expected shape (r, n, n), got {np.shape(kernels)}")
+    change = jnp.linalg.norm(kernels - kernels[0], axis=(1, 2))
+    return change / jnp.linalg.norm(kernels[0])
+
+
+def kernel_change_bound(
+    hessian_norms: Float[Array, " n"], distance: Float[Array, ""], gradient_norms: Float[Array, " n"]
+) -> Float[Array, "n n"]:
+    r"""How far the tangent kernel can have moved, given how small the Hessian was on the way.
+
+    $$|K_{(x,z)}(w) - K_{(x,z)}(w_0)| \le R\,\big(\epsilon_x \|\nabla f(w_0; z)\| + \epsilon_z \|\nabla f(w_0; x)\|\big)
+      + \epsilon_x \epsilon_z R^2$$
+
+    where the Hessian at x has at most the norm ε_x on the segment from w₀ to w, of length R: then the
+    gradient at x changes by at most ε_x R. With one ε for both inputs it is the paper's inequality.
+
+    Source: Liu et al. 2020, section 2.
+
+    Args:
+        hessian_norms: (n,) ε of every input.
+        distance: R = ‖w - w₀‖.
+        gradient_norms: (n,) ‖∇f(w₀; x_i)‖.
 
     Returns:
-        Operator of the same shape, zero along the direction.
+        (n, n) the bound for every pair.
+
+    Raises:
+        ValueError: shapes that differ; a number that is negative or not finite, where it can be looked at.
+
+    Example:
+        >>> print(kernel_change_bound(jnp.array([0.1]), 1.0, jnp.array([2.0])))
+        [[0.41]]
     """
-    u = _unit(operator, direction)
-    column = operator.matvec(u)
-    scaled = column / jnp.sqrt(u @ column)
-    fitted = Operator(
-        Partial(_low_rank_product, scaled[:, None], scaled[:, None]),
-        Partial(_low_rank_matrix, scaled[:, None], scaled[:, None]),
-        operator.shape,
-        cheap_dense=True,
-    )
-    return operator - fitted
-
-
-def _unit(operator: Operator, direction) -> Float[Array, " n"]:
-    if operator.shape[0] != operator.shape[1] or np.shape(direction) != (operator.shape[0],):
+    if np.ndim(hessian_norms) != 1 or np.shape(hessian_norms) != np.shape(gradient_norms):
         raise ValueError(
-            f"direction: expected shape ({operator.shape[0]},) and a square operator, "
-            f"got {np.shape(direction)} and {operator.shape}"
+            f"hessian_norms: expected shape (n,), as gradient_norms, "
+            f"got {np.shape(hessian_norms)} and {np.shape(gradient_norms)}"
         )
-    return direction / jnp.linalg.norm(direction)
+    for name, value in (
+        ("hessian_norms", hessian_norms),
+        ("distance", distance),
+        ("gradient_norms", gradient_norms),
+    ):
+        check_not_negative(name, value)
+    moved = hessian_norms * distance
+    cross = jnp.outer(moved, gradient_norms)
+    return cross + cross.T + jnp.outer(moved, moved)
 
 
-def _projected_product(product, unit, u):
-    out = product(u - unit * (unit @ u))
-    return out - unit * (unit @ out)
+def parameter_distance(params: PyTree, start: PyTree) -> Float[Array, ""]:
+    r"""$R = \|w - w_0\|$ over all parameters at once.
 
-
-def _projected_matrix(matrix, unit):
-    half = matrix()
-    half = half - jnp.outer(half @ unit, unit)
-    return half - jnp.outer(unit, unit @ half)
+    Example:
+        >>> print(parameter_distance({"a": jnp.ones(3), "b": jnp.ones(1)}, {"a": jnp.zeros(3), "b": jnp.zeros(1)}))
+        2.0
+    """
+    return jnp.linalg.norm(ravel_pytree(params)[0] - ravel_pytree(start)[0])

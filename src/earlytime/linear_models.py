@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
-from earlytime._validation import check_data, check_finite, is_concrete
+from earlytime import _decay
+from earlytime._decay import LearningRate
+from earlytime._validation import check_data, check_not_negative
 from earlytime.activations import GaussianMoments
 from earlytime.features import early_time_features, estimate_trace_sigma_squared
 from jaxtyping import Array, Float
@@ -43,22 +44,7 @@ class LinearModel(NamedTuple):
         Raises:
             ValueError: steps that are negative or not whole.
         """
-        if is_concrete(steps):
-            values = np.asarray(steps)
-            if not np.issubdtype(values.dtype, np.integer) or values.size == 0 or values.min() < 0:
-                raise ValueError(f"steps: expected whole numbers >= 0, got {steps!r}")
-        t = jnp.asarray(steps, dtype=self.eigenvalues.dtype)[..., None]
-        rate = self.learning_rate * self.eigenvalues
-        # 1 - (1 - r)^t without cancellation for small r, with its sign for r > 1.
-        small = jnp.minimum(rate, 0.5)
-        large = jnp.where(rate > 0.5, jnp.abs(1 - rate), 1.0)
-        sign = jnp.where((rate > 1) & (t % 2 == 1), -1.0, 1.0)
-        power = jnp.where(t == 0, 1.0, sign * large**t)
-        learned = jnp.where(rate > 0.5, 1 - power, -jnp.expm1(t * jnp.log1p(-small)))
-        # A direction that no sample has (λ = 0) has projection 0 and is never learned.
-        floor = jnp.finfo(rate.dtype).eps * self.eigenvalues[-1]
-        seen = self.eigenvalues > floor
-        gain = jnp.where(seen, learned / jnp.where(seen, self.eigenvalues, 1.0), self.learning_rate * t)
+        gain = _decay.gain(self.learning_rate, self.eigenvalues, steps)
         return (gain * self.projections) @ self.eigenvectors.T
 
     def predict(self, x: Float[Array, "n d"], steps: int | Sequence[int]) -> Float[Array, "... n"]:
@@ -90,7 +76,7 @@ class LinearModel(NamedTuple):
 
 
 def linear_model(
-    features: Callable, x: Float[Array, "n d"], y: Float[Array, " n"], *, learning_rate: float
+    features: Callable, x: Float[Array, "n d"], y: Float[Array, " n"], *, learning_rate: LearningRate
 ) -> LinearModel:
     r"""Solve gradient descent on the squared loss for the linear model βᵀψ(x), β = 0 at step 0.
 
@@ -100,7 +86,7 @@ def linear_model(
         features: x: (n, d) -> (n, p), such as `early_time_features(...)`.
         x: (n, d) training inputs.
         y: (n,) training labels.
-        learning_rate: η, the network's.
+        learning_rate: η, the network's, or a function of the largest stable one: `lambda limit: limit / 2`.
 
     Returns:
         LinearModel, whose `.predict(x_new, steps)` is exact at any step.
@@ -117,19 +103,13 @@ def linear_model(
          [ 0.75 -0.75]]
     """
     check_data(x, y)
-    check_finite("learning_rate", learning_rate)
-    if is_concrete(learning_rate) and float(learning_rate) < 0:
-        raise ValueError(f"learning_rate: expected at least 0, got {learning_rate}")
     psi = features(x)
     n = psi.shape[0]
     eigenvalues, eigenvectors = jnp.linalg.eigh(psi.T @ psi / n)
-    return LinearModel(
-        features,
-        learning_rate,
-        jnp.maximum(eigenvalues, 0),
-        eigenvectors,
-        eigenvectors.T @ (psi.T @ y) / n,
-    )
+    model = LinearModel(features, 1.0, jnp.maximum(eigenvalues, 0), eigenvectors, eigenvectors.T @ (psi.T @ y) / n)
+    rate = _decay.resolve_learning_rate(learning_rate, model.stable_learning_rate)
+    check_not_negative("learning_rate", rate)
+    return model._replace(learning_rate=rate)
 
 
 def early_time_model(
@@ -138,7 +118,7 @@ def early_time_model(
     y: Float[Array, " n"],
     *,
     trained: str,
-    learning_rate: float,
+    learning_rate: LearningRate,
 ) -> LinearModel:
     r"""The linear model that a two-layer network follows early on, with Tr Σ² estimated from x.
 
@@ -154,7 +134,7 @@ def early_time_model(
         x: (n, d) training inputs of mean zero, n >= 2.
         y: (n,) training labels.
         trained: "first", "second" or "both": the network's layers that are trained.
-        learning_rate: η, the network's.
+        learning_rate: η, the network's, or a function of the largest stable one: `lambda limit: limit / 2`.
 
     Returns:
         LinearModel.

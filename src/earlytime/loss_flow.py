@@ -24,8 +24,9 @@ def loss_flow(
 ) -> tuple[Float[Array, "r n ..."], Float[Array, "r n_new ..."]]:
     r"""Gradient flow on any loss with a constant kernel, by diffrax.
 
-    $$f(X) = f_0(X) + \Theta\alpha, \qquad \frac{d\alpha_i}{d\,\text{time}} = -\frac1n \frac{\partial \ell}{\partial f}(f(x_i), y_i),
-      \qquad f(x) = f_0(x) + \Theta(x, X)\,\alpha$$
+    $$f(X) = f_0(X) + \Theta\alpha, \qquad
+      \frac{d\alpha_i}{d\,\text{time}} = -\frac1n \frac{\partial \ell}{\partial f}(f(x_i), y_i), \qquad
+      f(x) = f_0(x) + \Theta(x, X)\,\alpha$$
 
     Source: Lee et al. 2019, section 2.2 (its equations for a general loss).
 

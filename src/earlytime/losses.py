@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._validation import is_concrete
+from earlytime._validation import check_choice, is_concrete
 from jaxtyping import Array, Float
 
 Loss = str | Callable
@@ -31,16 +31,15 @@ def cross_entropy(outputs: Float[Array, "n ..."], y: Array) -> Float[Array, " n"
     return -jnp.sum(y * log_probabilities, axis=1)
 
 
-_LOSSES = {"squared": squared, "cross_entropy": cross_entropy}
+LOSSES = {"squared": squared, "cross_entropy": cross_entropy}
 
 
 def resolve_loss(loss: Loss) -> Callable:
     """The function (outputs, y) -> (n,) of a name, or the function itself."""
     if callable(loss):
         return loss
-    if loss not in _LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(_LOSSES)}, or a function, got {loss!r}")
-    return _LOSSES[loss]
+    check_choice("loss", loss, LOSSES)
+    return LOSSES[loss]
 
 
 def check_labels(loss: Loss, outputs, y, *, name: str = "y", source: str = "apply_fn") -> None:

@@ -88,7 +88,8 @@ def _two_layer(dim: int, width: int, phi: Callable) -> Network:
 def symmetric(network: Network) -> Network:
     r"""Two copies of a network that start equal and are subtracted, so that the output starts at exactly 0.
 
-    $$f(x; \theta^+, \theta^-) = \frac{1}{\sqrt 2}\big(g(x; \theta^+) - g(x; \theta^-)\big), \qquad \theta^+ = \theta^-$$
+    $$f(x; \theta^+, \theta^-) = \frac{1}{\sqrt 2}\big(g(x; \theta^+) - g(x; \theta^-)\big), \qquad
+      \theta^+ = \theta^-$$
 
     The tangent kernel at the start is that of one copy. `two_layer` has this built in.
 

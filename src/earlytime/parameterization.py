@@ -4,7 +4,7 @@ import functools
 import math
 
 import jax
-from earlytime.deep_networks import Layer
+from earlytime._layers import Layer
 from earlytime.networks import Network
 from jaxtyping import PRNGKeyArray
 
@@ -13,7 +13,7 @@ def layer_scales(params: tuple[Layer, ...], *, weight_std: float = 1.0, bias_std
     r"""What NTK parameterization multiplies a layer's parameters by: $\sigma_w/\sqrt{\text{fan-in}}$ and $\sigma_b$.
 
     Args:
-        params: of a network of `deep_networks`.
+        params: of `fully_connected`, `convolutional` or `residual`.
         weight_std, bias_std: σ_w and σ_b of that network.
 
     Returns:
@@ -51,7 +51,7 @@ def standard_parameterization(network: Network, *, weight_std: float = 1.0, bias
     Source: Lee et al. 2019, section 2.4 and its appendix on parameterizations.
 
     Args:
-        network: from `deep_networks`, built with this weight_std and bias_std.
+        network: of `fully_connected`, `convolutional` or `residual`, built with this weight_std and bias_std.
         weight_std, bias_std: σ_w and σ_b.
 
     Returns:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._validation import check_integer
-from earlytime.kernels import Operator
+from earlytime.operators import Operator
 from jaxtyping import Array, Float, PRNGKeyArray
 from matfree import decomp
 

@@ -18,6 +18,13 @@ class TrainingState(NamedTuple):
     velocity: PyTree = None
 
 
+class Divergence(NamedTuple):
+    """What `require_finite` needs of a run: see `Trajectory`."""
+
+    diverged_at: Int[Array, "..."]
+    stable_learning_rate: PyTree
+
+
 class Trajectory(NamedTuple):
     """A recorded run; the first axis of every array but `params` is the record.
 
@@ -47,6 +54,15 @@ class Trajectory(NamedTuple):
     stable_learning_rate: PyTree
     state: TrainingState
 
+    @property
+    def divergence(self) -> Divergence:
+        """Whether the run diverged, for `require_finite`, where the rest of it is not kept."""
+        return Divergence(self.diverged_at, self.stable_learning_rate)
+
+    def without_params(self) -> "Trajectory":
+        """The record alone: for many seeds or large networks, whose parameters would fill the memory."""
+        return self._replace(params=None, state=None)
+
 
 def log_spaced_steps(num_steps: int, num_records: int) -> tuple[int, ...]:
     """0, and up to num_records steps from 1 to num_steps with about equal ratios.
@@ -61,24 +77,53 @@ def log_spaced_steps(num_steps: int, num_records: int) -> tuple[int, ...]:
     return (0, *(int(step) for step in np.unique(spaced)))
 
 
-def require_finite(trajectory):
-    """Return the trajectory, or raise if any of its runs diverged. Call it outside jit.
+def require_finite(trajectories, *, may_diverge: str = ""):
+    """Return what was given, or raise if a run in it diverged. Call it outside jit.
 
     Args:
-        trajectory: from `train` (or a Comparison of it), alone or with seeds along a first axis.
+        trajectories: any pytree that holds runs: results of `train` or `compare`, or the `.divergence` of a
+            trajectory that is not kept, alone or with further axes for seeds and cases in front.
+        may_diverge: why runs may rightly diverge here; then how many did is printed, and nothing raised.
 
     Raises:
-        ValueError: naming learning_rate, the step at which the run diverged, and the stable limit
-            2n/λ_max of the empirical tangent kernel that applied.
+        ValueError: naming learning_rate, the step at which the first such run diverged, and the stable limit
+            2n/λ_max of the empirical tangent kernel that applied; or a pytree without any run.
+
+    Example:
+        >>> never = Divergence(np.array([-1, -1]), np.array([np.nan, np.nan]))
+        >>> require_finite({"seeds": never})["seeds"].diverged_at
+        array([-1, -1])
+        >>> _ = require_finite(Divergence(np.array([-1, 7]), np.array([np.nan, 0.5])), may_diverge="to see when")
+        1 of 2 runs diverged, which they may: to see when
     """
-    diverged_at = np.atleast_1d(np.asarray(trajectory.diverged_at))
-    if np.all(diverged_at < 0):
-        return trajectory
-    run = int(np.argmax(diverged_at >= 0))
-    rates = jax.tree.map(lambda rate: float(np.atleast_1d(np.asarray(rate))[run]), trajectory.stable_learning_rate)
-    limit = f"{rates:.4g}" if isinstance(rates, float) else f"{rates}"
-    raise ValueError(
-        f"learning_rate: training diverged at step {diverged_at[run]}"
-        + (f" of run {run}" if diverged_at.size > 1 else "")
-        + f"; the stable limit 2n/lambda_max of the empirical tangent kernel is {limit}"
+    runs = [node for node in jax.tree.leaves(trajectories, is_leaf=_is_run) if _is_run(node)]
+    if not runs:
+        raise ValueError(f"trajectories: expected runs with a `diverged_at`, got {type(trajectories).__name__}")
+    diverged = [np.asarray(run.diverged_at) >= 0 for run in runs]
+    if may_diverge:
+        found, total = sum(int(each.sum()) for each in diverged), sum(each.size for each in diverged)
+        if found:
+            print(f"{found} of {total} runs diverged, which they may: {may_diverge}")
+        return trajectories
+    for run, each in zip(runs, diverged):
+        if np.any(each):
+            raise ValueError(_how_it_diverged(run, np.unravel_index(np.argmax(each), each.shape)))
+    return trajectories
+
+
+def _is_run(node) -> bool:
+    return hasattr(node, "diverged_at") and hasattr(node, "stable_learning_rate")
+
+
+def _how_it_diverged(run, index: tuple[int, ...]) -> str:
+    """The error for one run of several along leading axes."""
+    step = np.asarray(run.diverged_at)[index]
+    limits = jax.tree.map(
+        lambda rate: float(np.broadcast_to(rate, np.shape(run.diverged_at))[index]), run.stable_learning_rate
+    )
+    limit = f"{limits:.4g}" if isinstance(limits, float) else f"{limits}"
+    which = f" of run {', '.join(map(str, index))}" if np.size(run.diverged_at) > 1 else ""
+    return (
+        f"learning_rate: training diverged at step {step}{which}"
+        f"; the stable limit 2n/lambda_max of the empirical tangent kernel is {limit}"
     )

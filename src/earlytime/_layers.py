@@ -1,0 +1,60 @@
+"""Layers in NTK parameterization, which the builders of networks share."""
+
+import math
+from typing import NamedTuple
+
+import jax
+from earlytime._validation import check_choice, check_integer
+from jaxtyping import Array, Float, PRNGKeyArray
+
+PADDINGS = ("circular", "zero")
+
+
+class Layer(NamedTuple):
+    """Weights and biases of one layer, as drawn: N(0, 1); b is None where the network has no biases."""
+
+    w: Float[Array, "... fan_in fan_out"]
+    b: Float[Array, " fan_out"] | None
+
+
+def check_readout(num_outputs) -> int | None:
+    """`num_outputs` as a number or None; raises unless it is one of them."""
+    if num_outputs is None:
+        return None
+    check_integer("num_outputs", num_outputs, at_least=1)
+    return int(num_outputs)
+
+
+def check_convolution(shape, filter_size, padding) -> tuple[int, ...]:
+    """The shape of one input, channels last; raises unless filters of that side fit into it."""
+    shape = tuple(shape)
+    if len(shape) not in (2, 3):
+        raise ValueError(f"shape: expected (length, channels) or (height, width, channels), got {shape}")
+    for side in shape:
+        check_integer("shape", side, at_least=1)
+    check_integer("filter_size", filter_size, at_least=1)
+    if filter_size > min(shape[:-1]):
+        raise ValueError(f"filter_size: expected at most {min(shape[:-1])}, the input's side, got {filter_size}")
+    check_choice("padding", padding, PADDINGS)
+    return tuple(int(side) for side in shape)
+
+
+def draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]], bias_std: float) -> tuple[Layer, ...]:
+    """A layer of each shape, with biases unless bias_std is 0."""
+
+    def one(key, shape):
+        key_w, key_b = jax.random.split(key)
+        return Layer(w=jax.random.normal(key_w, shape), b=jax.random.normal(key_b, shape[-1:]) if bias_std else None)
+
+    return tuple(one(key, shape) for key, shape in zip(jax.random.split(key, len(shapes)), shapes))
+
+
+def affine(layer: Layer, product, weight_std: float, bias_std: float):
+    """σ_w/√(fan-in) · product + σ_b b."""
+    h = weight_std / math.sqrt(math.prod(layer.w.shape[:-1])) * product
+    return h if layer.b is None else h + bias_std * layer.b
+
+
+def dense(layer: Layer, z, weight_std: float, bias_std: float):
+    """A layer whose inputs z: (n, fan_in) are all connected."""
+    return affine(layer, z @ layer.w, weight_std, bias_std)

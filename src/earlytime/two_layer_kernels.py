@@ -1,0 +1,103 @@
+r"""The tangent kernel of a two-layer network in closed form, layer by layer."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from earlytime._blocks import map_blocks, sum_blocks
+from earlytime._validation import check_finite, check_trained
+from earlytime.activations import Activation, resolve_activation
+from earlytime.networks import TwoLayerParams
+from earlytime.operators import Operator
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+_BLOCK = 2048
+_NEURON_BLOCK = 4096
+
+
+def two_layer_kernel(
+    params: TwoLayerParams, x: Float[Array, "n dim"], activation: Activation, *, trained: str
+) -> Operator:
+    r"""The tangent kernel of a two-layer network, layer by layer.
+
+    $$\Theta_1(x, x') = \frac{x^\top x'}{d} \cdot \frac1m \sum_r v_r^2\,
+        \varphi'(z_r)\,\varphi'(z'_r), \qquad
+      \Theta_2(x, x') = \frac1m \sum_r \varphi(z_r)\,\varphi(z'_r), \qquad
+      z_r = w_r^\top x/\sqrt d$$
+
+    Equal to `tangent_kernel` of the same layers; this closed form makes the dense matrix d times
+    cheaper than one from Jacobians, for as many neurons as one likes.
+
+    Source: Hu et al. 2020, section 3.
+
+    Args:
+        params: of `two_layer`.
+        x: (n, d) inputs.
+        activation: the network's.
+        trained: "first", "second" or "both" layers.
+
+    Returns:
+        Operator of shape (n, n).
+
+    Raises:
+        ValueError: unknown `trained` or activation, inputs that are not finite.
+    """
+    check_trained(trained)
+    check_finite("x", x)
+    product, matrix = _two_layer_parts(resolve_activation(activation), trained)
+    return Operator(
+        Partial(product, params, x),
+        Partial(matrix, params, x),
+        (x.shape[0], x.shape[0]),
+        cheap_dense=True,
+    )
+
+
+@functools.cache
+def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
+    """The product and the matrix of a two-layer kernel; cached, so that equal kernels compile once."""
+    first, second = trained != "second", trained != "first"
+
+    def features(params, x):
+        """v φ'(z) / √(md) and φ(z) / √m."""
+        width, dim = params.w.shape
+        z = x @ params.w.T / np.sqrt(dim)
+        phi_z, slope = jax.jvp(phi, (z,), (jnp.ones_like(z),))
+        return slope * params.v / np.sqrt(width * dim), phi_z / np.sqrt(width)
+
+    def product(params, x, u):
+        def pull(block, weights):
+            inputs, u_block = block
+            slopes, values = features(params, inputs)
+            u_block = u_block * weights.astype(u_block.dtype)
+            return (u_block[:, None] * slopes).T @ inputs, u_block @ values
+
+        direction_w, direction_v = sum_blocks(pull, (x, u), _BLOCK)
+
+        def push(inputs):
+            slopes, values = features(params, inputs)
+            from_first = jnp.sum(slopes * (inputs @ direction_w.T), axis=1)
+            return first * from_first + second * (values @ direction_v)
+
+        return map_blocks(push, x, _BLOCK)
+
+    def matrix(params, x):
+        width = params.w.shape[0]
+
+        def neurons(block, weights):
+            slopes, values = features(block, x)
+            # Each block divides by its own number of neurons; the whole divides by all of them.
+            share = weights.shape[0] / width
+            slopes, values = slopes * weights, values * weights
+            return (
+                share * (slopes @ slopes.T) if first else 0.0,
+                share * (values @ values.T) if second else 0.0,
+            )
+
+        slopes, values = sum_blocks(neurons, params, _NEURON_BLOCK)
+        return (x @ x.T) * slopes + values
+
+    return product, matrix

@@ -1,0 +1,57 @@
+"""Lanczos in place of an eigendecomposition, against gradient descent step by step."""
+
+import earlytime as et
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from earlytime.krylov import krylov_dynamics
+
+N = 12
+ROOT = jax.random.normal(jax.random.key(0), (N, N))
+KERNEL = ROOT @ ROOT.T / N
+Y = jax.random.normal(jax.random.key(1), (N,))
+RATE = 0.7 * float(et.kernels.stable_learning_rate(KERNEL))
+
+
+def descend(steps):
+    f = np.zeros(N)
+    for _ in range(steps):
+        f = f - RATE / N * np.asarray(KERNEL) @ (f - np.asarray(Y))
+    return f
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 7, 200])
+def test_outputs_are_those_of_gradient_descent(steps):
+    kernel = et.operators.Operator.from_matrix(KERNEL)
+    dynamics = krylov_dynamics(kernel, Y, learning_rate=RATE, num_matvecs=N)
+    np.testing.assert_allclose(kernel.matvec(dynamics.coefficients(steps)), descend(steps), atol=1e-10)
+
+
+def test_k_products_are_exact_up_to_step_k():
+    kernel = et.operators.Operator.from_matrix(KERNEL)
+    dynamics = krylov_dynamics(kernel, Y, learning_rate=RATE, num_matvecs=4)
+    outputs = jax.vmap(kernel.matvec)(dynamics.coefficients([3, 4, 60]))
+    np.testing.assert_allclose(outputs[0], descend(3), atol=1e-12)
+    assert np.abs(outputs[2] - descend(60)).max() > 1e-3  # and not for ever
+
+
+def test_several_steps_are_rows():
+    kernel = et.operators.Operator.from_matrix(KERNEL)
+    dynamics = krylov_dynamics(kernel, Y, learning_rate=RATE, num_matvecs=1000)
+    assert dynamics.coefficients([1, 2, 3]).shape == (3, N) and dynamics.coefficients(2).shape == (N,)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("kernel", lambda op: krylov_dynamics(et.linear_kernel(lambda x: x, ROOT, ROOT[:3]), Y, learning_rate=1.0)),
+        ("y", lambda op: krylov_dynamics(op, Y[:-1], learning_rate=1.0)),
+        ("learning_rate", lambda op: krylov_dynamics(op, Y, learning_rate=-1.0)),
+        ("num_matvecs", lambda op: krylov_dynamics(op, Y, learning_rate=1.0, num_matvecs=0)),
+        ("steps", lambda op: krylov_dynamics(op, Y, learning_rate=1.0).coefficients(-1)),
+    ],
+)
+def test_bad_input_is_named(name, call):
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        call(et.operators.Operator.from_matrix(jnp.asarray(KERNEL)))
