@@ -1,9 +1,12 @@
 # make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
+# make check                               lint, format and types: ruff and mypy
 # make test                                the fast tests; make test-all: the slow ones too
 # make test-jax-versions [JAX_VERSIONS="0.6.0 0.8.2"] [PYTHON=python3.12]
 #                                          infinite width on other releases of JAX, each in a new environment
 # make setup [PYTHON=python3.12]           the environment alone
 # make lock                                compile requirements.in to requirements.txt
+# make address URL=https://github.com/NAME/REPO
+#                                          write the repository's address into every file that names it
 # make clean                               remove the environment and everything built
 
 PROFILE ?= standard
@@ -11,7 +14,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book test test-all test-jax-versions setup setup-gpu lock clean
+.PHONY: book check test test-all test-jax-versions setup setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -43,6 +46,11 @@ endif
 book: setup $(if $(filter gpu,$(PROFILE)),setup-gpu)
 	$(VENV_PYTHON) -m snakemake --config profile=$(PROFILE)
 	@echo "The book: file://$(CURDIR)/_build/$(PROFILE)/html/index.html"
+
+check: setup
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m mypy
 
 # A file stays with one worker, which compiles once what its tests share.
 PYTEST := $(VENV_PYTHON) -m pytest --doctest-modules src tests --numprocesses 2 --dist loadfile
@@ -100,6 +108,10 @@ lock:
 	$(UV_COMPILE) "$$tmp/gpu.in" --constraint requirements.txt > "$$tmp/gpu.txt"; \
 	{ grep '^#' requirements-gpu.txt; grep -vxFf requirements.txt "$$tmp/gpu.txt"; } > "$$tmp/new"; \
 	cp "$$tmp/new" requirements-gpu.txt
+
+# A variable of the command line reaches the shell in its environment, where no quote can end it.
+address: setup
+	@$(VENV_PYTHON) pipeline/address.py "$$URL"
 
 clean:
 	rm -rf .venv _build .snakemake

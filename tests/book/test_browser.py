@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,10 +97,10 @@ def stage(tmp_path_factory):
     return folder
 
 
-def build(folder):
+def build(folder, config=ROOT / "_config.yml"):
     """As the Snakefile does it."""
     command = [Path(sys.executable).with_name("jupyter-book"), "build", folder / "stage"]
-    files = ["--config", ROOT / "_config.yml", "--toc", folder / "_toc.yml", "--path-output", folder / "out"]
+    files = ["--config", config, "--toc", folder / "_toc.yml", "--path-output", folder / "out"]
     options = ["--all", "-W", "--keep-going", "-n"]
     environment = os.environ | {"EARLYTIME_RESULTS": str(folder / "results")}
     result = subprocess.run([*command, *files, *options], capture_output=True, text=True, env=environment, cwd=ROOT)
@@ -163,9 +164,6 @@ def test_notebook_page(visit):
     page.wait_for_selector("div.cell_output mjx-container svg")
     assert page.locator("div.cell_output table").count() == 1
     assert page.locator("div.cell_output img").get_attribute("alt") == ALT
-    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    colab = repository.replace("https://github.com", "https://colab.research.google.com/github")
-    assert page.locator(f"a[href='{colab}/blob/main/notebooks/{NOTEBOOK}.ipynb']").count() == 1
 
 
 def test_claims_page(visit):
@@ -182,6 +180,29 @@ def test_claims_page(visit):
 
 def test_status_page(visit):
     assert "Concentration" in visit("book/status").inner_text("table")
+
+
+def test_pages_have_the_buttons_that_lead_somewhere(stage, html, tmp_path):
+    config = (ROOT / "_config.yml").read_text()
+    here = yaml.safe_load(config)["repository"]["url"]
+    nowhere, somewhere = (f"https://github.com/{owner}/earlytime" for owner in ("OWNER", "some-one"))
+    other = somewhere if here == nowhere else nowhere
+    (tmp_path / "_config.yml").write_text(config.replace(here, other))
+    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
+    folder = tmp_path / "other"
+    shutil.copytree(stage, folder, ignore=shutil.ignore_patterns("out"))
+    code, printed = build(folder, tmp_path / "_config.yml")
+    assert code == 0, printed
+    address = here if here != nowhere else somewhere
+    colab = address.replace("https://github.com", "https://colab.research.google.com/github")
+    for page, suffix in {f"notebooks/{NOTEBOOK}": "ipynb", "book/index": "md", "book/claims": "md"}.items():
+        links = {}
+        for url, book in {here: html, other: folder / "out/_build/html"}.items():
+            found = re.findall(r'href="(https://[^"?]+)', (book / f"{page}.html").read_text())
+            links[url] = {link for link in found if urlparse(url).path in link}
+        assert links.pop(nowhere) == set()
+        expected = {address, f"{address}/issues/new", f"{address}/edit/main/{page}.{suffix}"}
+        assert links[address] == expected | ({f"{colab}/blob/main/{page}.ipynb"} if suffix == "ipynb" else set())
 
 
 def test_missing_numbers_and_alternative_texts_fail_the_build(stage, tmp_path):

@@ -17,7 +17,10 @@ def make(*arguments):
     return subprocess.run(["make", *arguments], capture_output=True, text=True, env=environment)
 
 
-@pytest.mark.parametrize("target", ["book", "test", "test-all", "test-jax-versions", "setup", "lock", "clean"])
+TARGETS = ["book", "check", "test", "test-all", "test-jax-versions", "setup", "lock", "address", "clean"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_targets_exist(checkout, target):
     for name in ("requirements.txt", "requirements-gpu.txt", "pyproject.toml"):
         (checkout / name).touch()
