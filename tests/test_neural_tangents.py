@@ -158,7 +158,7 @@ def test_what_is_not_installed_is_named_with_the_remedy():
 def test_experimental_says_that_it_is_left_out(nt):
     message = "experimental.empirical_ntk_fn_tf is left out: it needs tensorflow"
     with pytest.raises(ImportError, match=message):
-        nt.experimental.empirical_ntk_fn_tf
+        _ = nt.experimental.empirical_ntk_fn_tf
     with pytest.raises(ImportError, match=message):
         from neural_tangents.experimental import empirical_ntk_fn_tf  # noqa: F401
 
