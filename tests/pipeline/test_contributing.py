@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import earlytime
 import pytest
 import yaml
 from address import read_address
@@ -120,3 +121,17 @@ def test_types_are_delivered_with_the_module():
     assert (ROOT / "src/earlytime/py.typed").read_text() == ""
     delivered = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert "py.typed" in delivered["earlytime"]
+
+
+def test_contributing_is_short_and_names_what_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for section in text.split("\n## ")[1:]:
+        assert len([line for line in section.splitlines()[1:] if line.strip() and not line.startswith("```")]) <= 10
+    targets = set(re.findall(r"\bmake ([a-z][a-z-]*)", text))
+    assert targets >= {"setup", "check", "test", "book", "address"}
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    paths = re.findall(r"(?<![\w/.])(?:\.ci|src|tests|pipeline)/[\w/.]*", text)
+    assert len(paths) >= 8 and all((ROOT / path).exists() for path in paths if "NAME" not in path)
+    names = set(re.findall(r"\bet\.(\w+)", text))
+    assert names >= {"record_claim", "check_parameters"} and all(hasattr(earlytime, name) for name in names)
