@@ -1,21 +1,24 @@
 """Sphinx extension: pages show what the notebooks measured, and a missing number is a warning.
 
-The role `` {measured}`claim-id` `` (or `claim-id:case`) gives the mean and 95 % interval, the directive
-`{claims}` gathers every claim with its verdict, and `{run-status}` lists how the notebooks ran. All three
-read the folder named by the environment variable `EARLYTIME_RESULTS`.
+The role `` {measured}`claim-id` `` (or `claim-id:case`) gives the mean and 95 % interval (the worst seed of a claim
+about every seed), the directive `{claims}` gathers every claim with its verdict, what it was run with and why it is not
+"reproduced", and `{run-status}` lists how the notebooks ran. All three read the folder named by the environment
+variable `EARLYTIME_RESULTS`.
 """
 
 import functools
 import json
 import os
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import nbformat
 from docutils import nodes
 from docutils.statemachine import StringList
 from earlytime import claims
+from reasons import interval, load_profiles, number, why
 from sphinx.addnodes import pending_xref
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
@@ -23,7 +26,6 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 logger = logging.getLogger(__name__)
 
-PAPERS = {"Hu2020": "Hu et al. 2020", "Lee2019": "Lee et al. 2019", "Liu2020": "Liu et al. 2020"}
 SHAPES = dict(zip(claims.VERDICTS, "✓✗≈○", strict=True))
 SMOKE = "This copy was built with the smoke profile: its sizes are far too small for any verdict."
 NOT_IN_PROFILE = "its notebook did not run"
@@ -43,7 +45,7 @@ class Results(NamedTuple):
 
 @functools.cache
 def load_results() -> Results:
-    """Read all results under `EARLYTIME_RESULTS` and judge every claim of `claims.yaml`."""
+    """Read all results under `EARLYTIME_RESULTS` and judge every claim of `papers/*.yaml`."""
     try:
         folder = Path(os.environ["EARLYTIME_RESULTS"])
     except KeyError:
@@ -52,7 +54,7 @@ def load_results() -> Results:
         path.relative_to(folder).as_posix().removesuffix(".run.json"): json.loads(path.read_text())
         for path in sorted(folder.rglob("*.run.json"))
     }
-    found = {}
+    found: dict[str, claims.Finding] = {}
     for notebook in runs:
         found |= claims.read_results(folder / f"{notebook}.json")
     findings = {
@@ -63,18 +65,8 @@ def load_results() -> Results:
     return Results(findings, runs, missing)
 
 
-def number(value: float) -> str:
-    """Three significant digits."""
-    text = f"{abs(value):#.3g}".removesuffix(".").replace("inf", "∞")
-    return f"−{text}" if value < 0 else text
-
-
-def interval(case) -> str:
-    return f"[{number(case.low)}, {number(case.high)}]"
-
-
 def measured_text(finding: claims.Finding, case_name: str) -> str:
-    """Mean and interval of one case; **raises** `ValueError` where that does not say which."""
+    """Mean and interval of one case, or its worst seed; **raises** `ValueError` where that does not say which."""
     if not finding.cases:
         return "not run"
     if not case_name and len(finding.cases) == 1:
@@ -82,6 +74,8 @@ def measured_text(finding: claims.Finding, case_name: str) -> str:
     if case_name not in finding.cases:
         raise ValueError(f"expected a case out of {list(finding.cases)}, got {case_name!r}")
     case = finding.cases[case_name]
+    if finding.claim.seeds == "every":
+        return f"{number(case.worst)} in the worst seed"
     return f"{number(case.mean)} {interval(case)}"
 
 
@@ -94,35 +88,70 @@ def table(header: list[str], rows: list[list]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def value_text(value: Any) -> str:
+    """A recorded size: compact, and nothing left out."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(value_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {value_text(entry)}' for key, entry in value.items())}}}"
+    return "none" if value is None else str(value)
+
+
+def run_with(sizes: Mapping[str, Any]) -> str:
+    """Everything that a measurement depends on, in one line; the seeds first."""
+    names = sorted(sizes, key=lambda name: ("seed", "num_seeds", name).index(name))
+    return ", ".join(f"`{name}` = `{value_text(sizes[name])}`" for name in names)
+
+
+def reference(claim: claims.Claim) -> str:
+    return f"{{ref}}`{claim.number} <claim-{claim.id}>`"
+
+
+def successor(claim: claims.Claim) -> str:
+    """A link to the claim whose criterion replaces that of this one; "" where none does."""
+    return reference(claims.load_claims()[claim.superseded["by"]]) if claim.superseded else ""
+
+
+def list_label(paper: str, verdict: str) -> str:
+    """Where the list of a paper's claims with this verdict is."""
+    return nodes.make_id(f"verdict {paper} {verdict}")
+
+
 def claim_text(finding: claims.Finding, judged: bool) -> str:
-    """One claim as MyST text: statement, criterion, cases, and the raw values in a dropdown."""
+    """One claim as MyST text: statement, criterion, cases, what it was run with, and the raw values in a dropdown."""
     claim, cases = finding.claim, finding.cases
     parts = [
         f"(claim-{claim.id})=\n#### {claim.number} {badge(finding.verdict) if judged else ''}",
         claim.statement,
-        f"**Measured:** {claim.measured}\\\n**Criterion:** {claims.describe_criterion(claim.criterion)}",
+        f"**Measured:** {claim.measured}\\\n**Criterion:** {claims.describe_criterion(claim)}",
     ]
+    if finding.sizes:
+        parts.append(f"[**Run with:** {run_with(finding.sizes)}]{{.run-with}}")
     if claim.superseded:
-        better = claims.load_claims()[claim.superseded["by"]]
-        link = f"{{ref}}`{better.number} <claim-{better.id}>`"
-        parts.append(f"**This criterion was wrongly chosen; {link} replaces it.** {claim.superseded['why']}")
-    if finding.reason:
+        parts.append(
+            f"**This criterion was wrongly chosen; {successor(claim)} replaces it.** {claim.superseded['why']}"
+        )
+    if judged and finding.verdict != "reproduced":
+        parts.append(f"**Why {finding.verdict}:** {why(finding, load_profiles())}")
+    elif finding.reason and not cases:
         parts.append(f"**Why {finding.verdict}:** {finding.reason}")
     if cases:
         names = {name: name or "all" for name in cases}
+        every = claim.seeds == "every"
         rows = [
-            [names[name], number(case.mean), interval(case)] + [badge(case.verdict)] * judged
+            [names[name], number(case.mean), number(case.worst) if every else interval(case)]
+            + [badge(case.verdict)] * judged
             for name, case in cases.items()
         ]
-        parts.append(table(["case", "mean", "95 % interval"] + ["verdict"] * judged, rows))
+        spread = "worst seed" if every else "95 % interval"
+        parts.append(table(["case", "mean", spread] + ["verdict"] * judged, rows))
         num_seeds = max(len(case.values) for case in cases.values())
         seeds = [
             [names[name], *map(number, case.values), *[""] * (num_seeds - len(case.values))]
             for name, case in cases.items()
         ]
         values = table(["case", *(f"seed {i}" for i in range(num_seeds))], seeds)
-        sizes = ", ".join(f"`{name}` = {size}" for name, size in finding.sizes.items())
-        parts.append(f":::{{dropdown}} Every seed's value, and the sizes\n{values}\n\nSizes: {sizes or 'none'}\n:::")
+        parts.append(f":::{{dropdown}} Every seed's value\n{values}\n:::")
     return "\n\n".join(parts)
 
 
@@ -135,25 +164,52 @@ def notebook_link(name: str, source: Path) -> str:
     return f"[{first_line.removeprefix('# ')}](/notebooks/{name}.ipynb)"
 
 
+def verdict_lists(paper: str, findings: list[claims.Finding]) -> list[str]:
+    """A list per verdict that a paper has: links, and for all but "reproduced" why, and what would decide it."""
+    parts = []
+    for verdict in claims.VERDICTS:
+        lines = []
+        for claim, reason in ((each.claim, why(each, load_profiles())) for each in findings if each.verdict == verdict):
+            replaced = f"{successor(claim)} has replaced this criterion." if claim.superseded else ""
+            said = " ".join(text for text in (reason, replaced) if text)
+            lines.append(f"- {reference(claim)}" + (f": {said}" if said else ""))
+        if lines:
+            parts.append(f"({list_label(paper, verdict)})=\n### {paper}: {verdict}\n\n" + "\n".join(lines))
+    return parts
+
+
+def counts(findings_of: dict[str, list[claims.Finding]]) -> str:
+    """How many claims of each paper have which verdict; every count is a link to its list."""
+    rows = []
+    for paper, findings in findings_of.items():
+        count = Counter(finding.verdict for finding in findings)
+        rows.append(
+            [paper]
+            + [
+                f"{{ref}}`{count[verdict]} <{list_label(paper, verdict)}>`" if count[verdict] else "0"
+                for verdict in claims.VERDICTS
+            ]
+        )
+    return table(["", *map(badge, claims.VERDICTS)], rows)
+
+
 def claims_text(results: Results, source: Path) -> str:
-    """The whole page: counts, then every claim by paper and notebook."""
-    grouped = {}
+    """The whole page: counts, the claims by verdict, then every claim by paper and notebook."""
+    findings_of: dict[str, list[claims.Finding]] = {}
     for finding in results.findings.values():
-        grouped.setdefault(finding.claim.paper, {}).setdefault(finding.claim.notebook, []).append(finding)
+        findings_of.setdefault(finding.claim.paper, []).append(finding)
     parts = ["## Verdicts"]
     if results.judged:
-        rows = []
-        for paper, notebooks in grouped.items():
-            count = Counter(finding.verdict for group in notebooks.values() for finding in group)
-            rows.append([PAPERS[paper], *(count[verdict] for verdict in SHAPES)])
-        parts.append(table(["", *map(badge, SHAPES)], rows))
+        parts.append(counts(findings_of))
+        for paper, findings in findings_of.items():
+            parts += verdict_lists(paper, findings)
     else:
         parts.append(f":::{{warning}}\n{SMOKE} The numbers below show only that everything runs.\n:::")
-    for paper, notebooks in grouped.items():
-        parts.append(f"## {PAPERS[paper]}")
-        for notebook, group in notebooks.items():
+    for paper, findings in findings_of.items():
+        parts.append(f"## {paper}")
+        for notebook in dict.fromkeys(finding.claim.notebook for finding in findings):
             parts.append(f"### {notebook_link(notebook, source)}")
-            parts += [claim_text(finding, results.judged) for finding in group]
+            parts += [claim_text(each, results.judged) for each in findings if each.claim.notebook == notebook]
     return "\n\n".join(parts)
 
 
@@ -195,7 +251,7 @@ class MeasuredRole(SphinxRole):
 class TextDirective(SphinxDirective):
     """Parses the MyST text that a function makes of the results."""
 
-    make_text = None
+    make_text: ClassVar[Callable[[Results, Path], str]]
 
     def run(self):
         text = type(self).make_text(load_results(), Path(self.env.srcdir))
@@ -216,6 +272,11 @@ def _check(app, config):
     results = load_results()
     for claim_id in results.missing:
         logger.warning("the notebook of the claim %r ran and recorded nothing for it", claim_id)
+    for claim_id, finding in results.findings.items():
+        if finding.cases and not finding.sizes:
+            logger.warning("the claim %r was recorded without the sizes that it was run with", claim_id)
+        if results.judged and finding.verdict == "not reproduced" and not finding.claim.known:
+            logger.warning("the claim %r is not reproduced, and nothing is said under `known`", claim_id)
     if not results.judged:
         config.html_theme_options["announcement"] = SMOKE
 

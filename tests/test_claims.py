@@ -3,11 +3,30 @@ import json
 import numpy as np
 import pytest
 from earlytime import claims
+from earlytime._claim_files import Claim, collect
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-CLAIM = claims.Claim(
-    "x", "Hu2020", "Theorem 0", "statement", "hu2020/x", "measured", {"at_most": 1.0}, {"num_seeds": 5, "dim": 64}
+CLAIM = Claim(
+    "x",
+    "Hu et al. 2020",
+    "Theorem 0",
+    "statement",
+    "hu2020/x",
+    "measured",
+    {"at_most": 1.0},
+    {"num_seeds": 5, "dim": 64},
 )
 NARROW = np.array([-0.02, -0.01, 0, 0.01, 0.02])
+AFTER_T = "hu2020-after-t-loss"
+
+numbers = st.floats(-1e6, 1e6)
+names = st.text(st.characters(codec="utf-8"), max_size=5)
+values = st.lists(numbers, min_size=5, max_size=9)
+cases = st.dictionaries(names, values, min_size=1, max_size=3)
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | names
+plain = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3))
 
 
 def judge(cases, claim=CLAIM, **sizes):
@@ -43,6 +62,28 @@ def test_the_worst_case_decides():
     assert judge({"a": good, "b": between, "c": bad}).verdict == "not reproduced"
 
 
+@pytest.mark.parametrize(
+    "criterion, values, verdict, worst",
+    [
+        ({"at_most": 1.0}, [0.1, 0.2, 0.3, 0.4, 1.0], "reproduced", 1.0),
+        ({"at_most": 1.0}, [0.1, 0.2, 0.3, 0.4, 1.1], "not reproduced", 1.1),  # the mean's interval meets it
+        ({"at_least": 1.0}, [1.0, 9.0, 9.0, 9.0, 9.0], "reproduced", 1.0),
+        ({"at_least": 1.0}, [0.9, 9.0, 9.0, 9.0, 9.0], "not reproduced", 0.9),
+        ({"at_least": -1.0, "at_most": 1.0}, [-1.2, 0.0, 0.0, 0.0, 1.1], "not reproduced", -1.2),
+        ({"at_most": 0.0}, [0.0] * 5, "reproduced", 0.0),
+    ],
+)
+def test_the_worst_seed_decides_where_the_claim_is_about_every_one(criterion, values, verdict, worst):
+    every = CLAIM._replace(criterion=criterion, seeds="every")
+    finding = judge({"a": values}, every)
+    case = finding.cases["a"]
+    assert finding.verdict == case.verdict == verdict
+    assert (case.worst, case.low, case.high) == (worst, min(values), max(values))
+    assert "every seed at" in finding._repr_markdown_() and f"| {worst:.4g} | {verdict} |" in finding._repr_markdown_()
+    bad = [*values[1:], 9e9 if "at_most" in criterion else -9e9]
+    assert judge({"a": values, "b": bad}, every).verdict == "not reproduced"
+
+
 def test_a_caveat_keeps_a_claim_from_being_reproduced():
     claim = CLAIM._replace(caveat="anything meets it")
     assert judge({"a": 0.5 + NARROW}, claim).verdict == "inconclusive"
@@ -54,28 +95,74 @@ def test_no_verdict_below_the_sizes_or_the_seeds():
     few = judge({"a": (0.5 + NARROW)[:4], "b": 0.5 + NARROW})
     assert few.verdict == "not run" and few.reason == "num_seeds = 4, a verdict needs 5"
     assert {case.verdict for case in few.cases.values()} == {"not run"}
-    small = judge({"a": 0.5 + NARROW}, dim=[16, 32])
+    small = judge({"a": 0.5 + NARROW}, dim=[16, [32]])
     assert small.verdict == "not run" and "dim = 32" in small.reason
+
+
+@given(cases, st.sampled_from(["mean", "every"]), numbers, st.randoms())
+def test_the_order_of_the_seeds_changes_no_verdict(cases, seeds, bound, random):
+    claim = CLAIM._replace(seeds=seeds, criterion={"at_most": bound})
+    shuffled = {name: random.sample(values, len(values)) for name, values in cases.items()}
+    first, second = judge(cases, claim), judge(shuffled, claim)
+    assert first.verdict == second.verdict
+    for name, case in first.cases.items():
+        assert case._replace(values=()) == second.cases[name]._replace(values=())
+
+
+@given(cases, st.dictionaries(names, plain, max_size=3))
+def test_what_is_recorded_is_read_back_and_judged_the_same(tmp_path_factory, cases, sizes):
+    path = tmp_path_factory.mktemp("round") / "results.json"
+    sizes = sizes | {"dim": 50, "width": [256]}
+    for claim_id in (AFTER_T, "liu2020-kernel-bound"):
+        more = {"widths": [1024], "deep_widths": [256]} if "liu" in claim_id else {}
+        finding = claims.record_claim(claim_id, cases, results_path=str(path), sizes=sizes | more)
+        assert claims.read_results(path)[claim_id] == finding
+        assert finding.sizes == sizes | more
+
+
+@given(
+    arrays.arrays(np.float32, st.integers(1, 3), elements=st.floats(-10, 10, width=32)), st.integers(-(2**31), 2**31)
+)
+def test_numpy_sizes_become_plain(array, integer):
+    sizes = {"dim": np.int64(50), "width": 256, "rates": array, "pair": (np.int64(integer), {"a": np.float32(0.5)})}
+    found = claims.record_claim(AFTER_T, NARROW, results_path="", sizes=sizes).sizes
+    assert found == {"dim": 50, "width": 256, "rates": array.tolist(), "pair": [integer, {"a": 0.5}]}
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_results_are_written_whole_and_added_to(tmp_path):
     path = tmp_path / "deep" / "results.json"
-    claim_id = "hu2020-after-t-loss"
     sizes = {"dim": 50, "width": np.int64(256)}
-    finding = claims.record_claim(claim_id, {"erf": 0.9 + NARROW}, results_path=str(path), sizes=sizes)
+    finding = claims.record_claim(AFTER_T, {"erf": 0.9 + NARROW}, results_path=str(path), sizes=sizes)
     assert finding.verdict == "reproduced" and "reproduced" in finding._repr_markdown_()
     claims.record_not_run("hu2020-images-cifar10", "no data here", results_path=str(path))
     found = claims.read_results(path)
-    assert found[claim_id] == finding
+    assert found[AFTER_T] == finding
     assert found["hu2020-images-cifar10"].verdict == "not run"
     assert found["hu2020-images-cifar10"].reason == "no data here"
     assert [p.name for p in path.parent.iterdir()] == ["results.json"]
-    assert json.loads(path.read_text())["claims"][claim_id]["cases"]["erf"] == list(0.9 + NARROW)
+    assert json.loads(path.read_text())["claims"][AFTER_T]["cases"]["erf"] == list(0.9 + NARROW)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"claims": {',
+        '{"claims": {"no-such-claim": {"cases": {}, "sizes": {}, "reason": "none"}}}',
+        '{"a": 1}',
+    ],
+)
+def test_results_that_are_none_name_their_file(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=r"results\.json: expected the results"):
+        claims.read_results(tmp_path / "results.json")
 
 
 def test_nothing_is_written_without_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    claims.record_claim("hu2020-after-t-loss", NARROW, results_path="", sizes={"dim": 50, "width": 256})
+    claims.record_claim(AFTER_T, NARROW, results_path="", sizes={"dim": 50, "width": 256})
     assert not list(tmp_path.iterdir())
 
 
@@ -83,10 +170,18 @@ def test_nothing_is_written_without_a_path(tmp_path, monkeypatch):
     "name, claim_id, values, sizes",
     [
         ("claim_id", "hu2020-theorem-9", NARROW, {}),
-        ("sizes", "hu2020-after-t-loss", NARROW, {"dim": 50}),
-        ("values_per_seed", "hu2020-after-t-loss", NARROW * np.nan, {"dim": 50, "width": 256}),
-        ("values_per_seed", "hu2020-after-t-loss", NARROW[None], {"dim": 50, "width": 256}),
-        ("values_per_seed", "hu2020-after-t-loss", {}, {"dim": 50, "width": 256}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50, "width": "256"}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50, "width": None}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50, "width": []}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50, "width": [256, "many"]}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50, "width": {"a": 256}}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50, "width": True}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50, "width": 256, "activation": np.tanh}),
+        ("sizes", AFTER_T, NARROW, {"dim": 50, "width": 256, "rate": [np.inf]}),
+        ("values_per_seed", AFTER_T, NARROW * np.nan, {"dim": 50, "width": 256}),
+        ("values_per_seed", AFTER_T, NARROW[None], {"dim": 50, "width": 256}),
+        ("values_per_seed", AFTER_T, {}, {"dim": 50, "width": 256}),
     ],
 )
 def test_bad_records_are_named_and_leave_nothing(tmp_path, name, claim_id, values, sizes):
@@ -96,10 +191,84 @@ def test_bad_records_are_named_and_leave_nothing(tmp_path, name, claim_id, value
     assert not path.exists()
 
 
-def test_every_claim_of_the_file_is_complete():
-    loaded = claims.load_claims()
-    for claim in loaded.values():
-        assert claim.criterion and set(claim.criterion) <= {"at_most", "at_least"}
+FIELDS = """
+      number: Theorem 1
+      statement: It holds.
+      measured: The slope.
+      criterion: {at_most: 0}
+      requires: {num_seeds: 5}
+"""
+FILE = f"texts:\n  - &why Too wide.\nA. Author 2020:\n  part/first:\n    a-claim:{FIELDS}"
+
+
+def test_a_file_is_nested_by_paper_notebook_and_claim():
+    found = collect({"a.yaml": FILE + "      caveat: *why\n", "b.yaml": FILE.replace("a-claim", "other")})
+    expected = Claim(
+        "a-claim",
+        "A. Author 2020",
+        "Theorem 1",
+        "It holds.",
+        "part/first",
+        "The slope.",
+        {"at_most": 0},
+        {"num_seeds": 5},
+    )
+    assert found == {"a-claim": expected._replace(caveat="Too wide."), "other": expected._replace(id="other")}
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("statement: It holds.", "statemnt: It holds.", r"a\.yaml: a-claim: unknown fields \['statemnt'\]"),
+        ("statement: It holds.", "", r"a\.yaml: a-claim: missing fields \['statement'\]"),
+        ("statement: It holds.", "statement:", r"a\.yaml: a-claim: statement: expected a text"),
+        ("criterion: {at_most: 0}", "criterion: {at_mots: 0}", r"a\.yaml: a-claim: criterion: "),
+        ("criterion: {at_most: 0}", "criterion: {at_most: none}", r"a\.yaml: a-claim: criterion: "),
+        ("criterion: {at_most: 0}", "criterion: {}", r"a\.yaml: a-claim: criterion: "),
+        ("{num_seeds: 5}", "{dims: 5}", r"a\.yaml: a-claim: requires: "),
+        ("measured: The slope.", "measured: The slope.\n      seeds: all", r"a\.yaml: a-claim: seeds: expected 'mean'"),
+        (
+            "measured: The slope.",
+            "measured: a\n      superseded: {by: b}",
+            r"a\.yaml: a-claim: superseded: expected by",
+        ),
+        (
+            "measured: The slope.",
+            "measured: a\n      superseded: {by: b, why: c}",
+            "a-claim: superseded by 'b', which is no",
+        ),
+        (FIELDS, FIELDS + f"    a-claim:{FIELDS}", r"a\.yaml: .*line 5: a-claim is there twice"),
+        (FIELDS, "", r"a\.yaml: a-claim: "),
+        ("texts:", "Another paper:", r"a\.yaml: expected one paper"),
+        (FILE, "", r"a\.yaml: expected one paper"),
+        (FILE, "a: [", r"a\.yaml: expected one paper"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_claim(old, new, message):
+    assert old in FILE
+    with pytest.raises(ValueError, match=message):
+        collect({"a.yaml": FILE.replace(old, new)})
+
+
+def test_a_claim_in_two_files_is_named():
+    with pytest.raises(ValueError, match=r"b\.yaml: a-claim: there is another"):
+        collect({"a.yaml": FILE, "b.yaml": FILE})
+
+
+def test_every_claim_of_the_files_is_complete():
+    for claim in claims.load_claims().values():
         assert claim.requires["num_seeds"] >= 5
         assert claim.statement.endswith(".") and claim.measured.endswith(".")
-        assert claim.superseded is None or claim.superseded["by"] in loaded and claim.superseded["why"]
+        assert all(text == "" or text.endswith(".") for text in (claim.caveat, claim.known))
+        assert claim.superseded is None or claim.superseded["why"].endswith(".")
+
+
+def test_claims_about_every_seed():
+    every = {claim.id for claim in claims.load_claims().values() if claim.seeds == "every"}
+    assert every == {
+        "lee2019-closed-form",
+        "lee2019-standard-equivalent",
+        "liu2020-kernel-bound",
+        "liu2020-pl-contraction-every",
+        "liu2020-two-layer-closed-form",
+    }

@@ -1,66 +1,54 @@
 """What the papers claim, what was measured, and the verdict.
 
-`claims.yaml` states every claim and its criterion, committed before any measurement. A notebook
-records one number per seed; the verdict follows from the 95 % interval over seeds.
+`papers/*.yaml` state every claim and its criterion, committed before it was measured, with one exception that the
+book's conventions name. A notebook records one number per seed; the verdict follows from the 95 % interval over
+seeds, or from the worst seed where the claim is about every one.
 """
 
-import functools
-import importlib.resources
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
+from earlytime._claim_files import Claim as Claim
+from earlytime._claim_files import load_claims as load_claims
 from earlytime.statistics import confidence_interval
 
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run")
 
 
-class Claim(NamedTuple):
-    """One entry of `claims.yaml`.
+class Case(NamedTuple):
+    """One measured case of a claim.
 
     Attributes:
-        id: unique name.
-        paper: Hu2020, Lee2019 or Liu2020.
-        number: the theorem or figure, "Theorem 3.2".
-        statement: the claim in our words.
-        notebook: the notebook that measures it, "hu2020/theorem_3_2".
-        measured: what is measured.
-        criterion: {"at_most": bound} or {"at_least": bound} or both.
-        requires: the least sizes that a verdict needs, {"num_seeds": 5, ...}.
-        superseded: for a criterion that was wrongly chosen, {"by": the claim with the better one,
-            "why": what was wrong}; both stay on the page.
-        caveat: why meeting the criterion would prove nothing at these sizes; then the verdict is at
-            best inconclusive.
+        values: one per seed.
+        mean: of the values.
+        low, high: the mean's 95 % interval; the smallest and the largest value where the claim is about every seed.
+        worst: the value that is furthest outside of the criterion, or least far inside.
+        verdict: of this case alone.
     """
-
-    id: str
-    paper: str
-    number: str
-    statement: str
-    notebook: str
-    measured: str
-    criterion: Mapping[str, float]
-    requires: Mapping[str, int]
-    superseded: Mapping[str, Any] | None = None
-    caveat: str = ""
-
-
-class Case(NamedTuple):
-    """One measured case of a claim: its value per seed, their mean and 95 % interval, its verdict."""
 
     values: tuple[float, ...]
     mean: float
     low: float
     high: float
+    worst: float
     verdict: str
 
 
 class Finding(NamedTuple):
-    """A claim, what was measured of it, and the verdict with its reason."""
+    """A claim, what was measured of it, and the verdict with its reason.
+
+    Attributes:
+        claim: what was claimed.
+        verdict: one of `VERDICTS`.
+        reason: why it is not run, or the caveat.
+        cases: by name.
+        sizes: everything that the measurement depends on, as the notebook recorded it.
+    """
 
     claim: Claim
     verdict: str
@@ -69,43 +57,65 @@ class Finding(NamedTuple):
     sizes: Mapping[str, Any]
 
     def _repr_markdown_(self) -> str:
+        every = self.claim.seeds == "every"
         rows = "".join(
-            f"| {name} | {case.mean:.4g} | [{case.low:.4g}, {case.high:.4g}] | {case.verdict} |\n"
+            f"| {name} | {case.mean:.4g} | {f'{case.worst:.4g}' if every else f'[{case.low:.4g}, {case.high:.4g}]'} "
+            f"| {case.verdict} |\n"
             for name, case in self.cases.items()
         )
-        table = f"\n\n| case | mean | 95 % interval | verdict |\n|---|---|---|---|\n{rows}" if rows else ""
+        heading = "worst seed" if every else "95 % interval"
+        table = f"\n\n| case | mean | {heading} | verdict |\n|---|---|---|---|\n{rows}" if rows else ""
         reason = f" ({self.reason})" if self.reason else ""
         return (
             f"**{self.claim.number}: {self.verdict}**{reason}. {self.claim.measured} "
-            f"Criterion: {describe_criterion(self.claim.criterion)}.{table}"
+            f"Criterion: {describe_criterion(self.claim)}.{table}"
         )
 
 
-@functools.cache
-def load_claims() -> dict[str, Claim]:
-    """All claims of `claims.yaml`, by id."""
-    text = importlib.resources.files("earlytime").joinpath("claims.yaml").read_text(encoding="utf-8")
-    return {entry["id"]: Claim(**entry) for entry in yaml.safe_load(text)}
-
-
-def describe_criterion(criterion: Mapping[str, float]) -> str:
-    """A criterion in words.
+def describe_criterion(claim: Claim) -> str:
+    """A claim's criterion in words.
 
     Example:
-        >>> describe_criterion({"at_least": -0.6, "at_most": -0.4})
-        'the whole interval at least -0.6 and at most -0.4'
+        >>> describe_criterion(load_claims()["hu2020-proposition-3-4-norm"])
+        'the whole interval at least -0.15 and at most 0.15'
+        >>> describe_criterion(load_claims()["liu2020-kernel-bound"])
+        'every seed at most 1'
     """
-    bounds = [f"{kind.replace('_', ' ')} {bound:g}" for kind, bound in criterion.items()]
-    return "the whole interval " + " and ".join(bounds)
+    bounds = [f"{kind.replace('_', ' ')} {bound:g}" for kind, bound in claim.criterion.items()]
+    return ("every seed " if claim.seeds == "every" else "the whole interval ") + " and ".join(bounds)
+
+
+def missing_size(claim: Claim, sizes: Mapping[str, Any], cases: Mapping[str, Sized]) -> tuple[str, float, float] | None:
+    """The first size that a verdict needs and a measurement does not have: (name, what it has, what is needed).
+
+    Args:
+        claim: from `load_claims()`.
+        sizes: as recorded; of several the largest counts. num_seeds is counted among the values.
+        cases: name -> values per seed.
+
+    Raises:
+        ValueError: a size that the claim requires and that is not there, or is no number.
+    """
+    for name, need in claim.requires.items():
+        if name == "num_seeds":
+            have: float = min(map(len, cases.values()))
+        elif name in sizes:
+            have = _largest(name, sizes[name])
+        else:
+            raise ValueError(f"sizes: {claim.id} requires {name}, which is not among {sorted(sizes)}")
+        if have < need:
+            return name, have, need
+    return None
 
 
 def judge(claim: Claim, record: Mapping[str, Any]) -> Finding:
     """The verdict on a claim from what a notebook recorded.
 
     A case is reproduced if its whole 95 % interval meets the criterion, not reproduced if the
-    whole interval misses it, inconclusive between. A claim is reproduced if all its cases are,
-    not reproduced if one of them is not, and not run below the sizes that it requires. A claim with
-    a caveat is inconclusive where it would be reproduced.
+    whole interval misses it, inconclusive between. Where the claim is about every seed, a case is
+    reproduced if each seed's value meets the criterion, and not reproduced if one misses it. A claim is
+    reproduced if all its cases are, not reproduced if one of them is not, and not run below the sizes that
+    it requires. A claim with a caveat is inconclusive where it would be reproduced.
 
     Args:
         claim: from `load_claims()`.
@@ -113,81 +123,86 @@ def judge(claim: Claim, record: Mapping[str, Any]) -> Finding:
 
     Returns:
         Finding.
+
+    Raises:
+        ValueError: as `missing_size` does.
     """
     if record["reason"]:
         return Finding(claim, "not run", record["reason"], {}, record["sizes"])
     cases = {name: _judge_case(claim, values) for name, values in record["cases"].items()}
-    have = {name: int(np.max(size)) for name, size in record["sizes"].items()}
-    have["num_seeds"] = min(len(case.values) for case in cases.values())
-    for name, need in claim.requires.items():
-        if have[name] < need:
-            cases = {key: case._replace(verdict="not run") for key, case in cases.items()}
-            reason = f"{name} = {have[name]}, a verdict needs {need}"
-            return Finding(claim, "not run", reason, cases, record["sizes"])
+    if missing := missing_size(claim, record["sizes"], record["cases"]):
+        name, have, need = missing
+        cases = {key: case._replace(verdict="not run") for key, case in cases.items()}
+        return Finding(claim, "not run", f"{name} = {have:g}, a verdict needs {need:g}", cases, record["sizes"])
     verdicts = {case.verdict for case in cases.values()}
     if verdicts == {"reproduced"}:
         verdict = "inconclusive" if claim.caveat else "reproduced"
     else:
         verdict = "not reproduced" if "not reproduced" in verdicts else "inconclusive"
-    if claim.caveat:
-        return Finding(claim, verdict, claim.caveat, cases, record["sizes"])
-    return Finding(claim, verdict, "", cases, record["sizes"])
+    return Finding(claim, verdict, claim.caveat, cases, record["sizes"])
 
 
-def _judge_case(claim: Claim, values) -> Case:
-    low, high = confidence_interval(values)
+def _judge_case(claim: Claim, values: Sequence[float] | np.ndarray) -> Case:
+    ordered = np.sort(np.asarray(values, dtype=np.float64))  # so that the order of the seeds changes no last digit
     at_least = claim.criterion.get("at_least", -np.inf)
     at_most = claim.criterion.get("at_most", np.inf)
-    if at_least <= low and high <= at_most:
-        verdict = "reproduced"
+    worst = ordered[np.argmin(np.minimum(ordered - at_least, at_most - ordered))]
+    if claim.seeds == "every":
+        low, high = ordered[0], ordered[-1]
+        verdict = "reproduced" if at_least <= low and high <= at_most else "not reproduced"
     else:
-        verdict = "not reproduced" if high < at_least or low > at_most else "inconclusive"
-    return Case(tuple(map(float, values)), float(np.mean(values)), low, high, verdict)
+        low, high = confidence_interval(ordered)
+        if at_least <= low and high <= at_most:
+            verdict = "reproduced"
+        else:
+            verdict = "not reproduced" if high < at_least or low > at_most else "inconclusive"
+    numbers = (float(np.mean(ordered)), float(low), float(high), float(worst))
+    return Case(tuple(map(float, values)), *numbers, verdict)
 
 
 def record_claim(
-    claim_id: str, values_per_seed, *, results_path: str, sizes: Mapping[str, Any] | None = None
+    claim_id: str, values_per_seed: Any, *, results_path: str, sizes: Mapping[str, Any] | None = None
 ) -> Finding:
     """Judge what was measured of a claim, and write it to the results.
 
     Args:
-        claim_id: of `claims.yaml`.
+        claim_id: of `papers/*.yaml`.
         values_per_seed: one number per seed, or {case: one number per seed}.
         results_path: the JSON file to add to; "" writes nothing.
-        sizes: the sizes that it was measured at, numbers or lists of numbers, {"dim": [32, 64]};
-            the largest must reach what the claim requires.
+        sizes: everything that the measurement depends on, which the book shows as "run with": what
+            `check_parameters` returns, and what the notebook derives from it, {"dims": [32, 64], "activation": "erf"}.
+            Numbers, strings, None, and lists and mappings of them; of several numbers the largest must reach what
+            the claim requires.
 
     Returns:
         Finding; as the last line of a notebook's cell it shows itself.
 
     Raises:
-        ValueError: unknown claim, values that are not finite or not one per seed, a required size
-            that is not given.
+        ValueError: unknown claim, values that are not finite or not one per seed, a size that is none of the above,
+            a required size that is not given or is no number.
     """
+    claim = _find(claim_id)
     cases = values_per_seed if isinstance(values_per_seed, Mapping) else {"": values_per_seed}
     cases = {str(name): np.asarray(values, dtype=np.float64) for name, values in cases.items()}
     if not cases:
         raise ValueError(f"values_per_seed: expected at least one case of {claim_id}")
-    record = {"cases": {}, "sizes": _plain(sizes or {}), "reason": ""}
-    claim = _find(claim_id)
-    for name in claim.requires:
-        if name != "num_seeds" and name not in record["sizes"]:
-            raise ValueError(f"sizes: {claim_id} requires {name}, which is not among {sorted(record['sizes'])}")
     for name, values in cases.items():
         if values.ndim != 1 or values.size == 0 or not np.all(np.isfinite(values)):
             raise ValueError(
                 f"values_per_seed: expected one finite number per seed for {claim_id} {name}, got {values}"
             )
-        record["cases"][name] = values.tolist()
+    plain = {str(name): _plain(name, size) for name, size in (sizes or {}).items()}
+    record = {"cases": {name: values.tolist() for name, values in cases.items()}, "sizes": plain, "reason": ""}
+    finding = judge(claim, record)
     _write({claim_id: record}, results_path)
-    return judge(claim, record)
+    return finding
 
 
 def record_not_run(claim_id: str, reason: str, *, results_path: str) -> Finding:
     """Write that a claim could not be measured here, and why.
 
     Args:
-        claim_id: of `claims.yaml`.
+        claim_id: of `papers/*.yaml`.
         reason: such as "CIFAR-10 is not on this machine".
         results_path: the JSON file to add to; "" writes nothing.
 
@@ -222,20 +237,47 @@ def prepare_results(results_path: str) -> None:
 
 
 def read_results(results_path: str | os.PathLike) -> dict[str, Finding]:
-    """The findings of one results file, by claim id."""
-    records = json.loads(Path(results_path).read_text(encoding="utf-8"))["claims"]
-    return {claim_id: judge(_find(claim_id), record) for claim_id, record in records.items()}
+    """The findings of one results file, by claim id.
+
+    Raises:
+        ValueError: a file that does not hold results, which it names.
+    """
+    try:
+        records = json.loads(Path(results_path).read_text(encoding="utf-8"))["claims"]
+        return {claim_id: judge(_find(claim_id), record) for claim_id, record in records.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{os.fspath(results_path)}: expected the results of a notebook: {error!r}") from error
 
 
 def _find(claim_id: str) -> Claim:
     claims = load_claims()
     if claim_id not in claims:
-        raise ValueError(f"claim_id: claims.yaml has no {claim_id!r}; it has {', '.join(claims)}")
+        raise ValueError(f"claim_id: there is no {claim_id!r}; there are {', '.join(claims)}")
     return claims[claim_id]
 
 
-def _plain(sizes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: np.asarray(size).tolist() for name, size in sizes.items()}
+def _plain(name: str, size: Any) -> Any:
+    """What JSON can hold: NumPy's and JAX's numbers and arrays become Python's."""
+    if isinstance(size, Mapping):
+        return {str(key): _plain(name, value) for key, value in size.items()}
+    if isinstance(size, (list, tuple)):
+        return [_plain(name, value) for value in size]
+    if size is None or isinstance(size, str):
+        return size
+    plain = np.asarray(size).tolist()
+    if isinstance(plain, list):
+        return _plain(name, plain)
+    if not isinstance(plain, (bool, int, float)) or not math.isfinite(plain):
+        raise ValueError(f"sizes: expected finite numbers, strings, None, lists and mappings for {name}, got {size!r}")
+    return plain
+
+
+def _largest(name: str, size: Any) -> float:
+    if isinstance(size, (list, tuple)) and size:
+        return max(_largest(name, value) for value in size)
+    if isinstance(size, bool) or not isinstance(size, (int, float)):
+        raise ValueError(f"sizes: expected a number or numbers for {name}, which is required, got {size!r}")
+    return size
 
 
 def _write(records: Mapping[str, dict], results_path: str) -> None:

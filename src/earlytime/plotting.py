@@ -196,13 +196,15 @@ def plot_outputs(
 def plot_finding(finding: Finding) -> Figure:
     """A claim's cases as intervals over seeds, against the region that its criterion allows.
 
+    Of a claim about every seed, a case is the range of its seeds, with the worst one marked.
+
     Args:
         finding: from `record_claim`.
 
     Returns:
         Figure.
     """
-    names = list(finding.cases)
+    names, every = list(finding.cases), finding.claim.seeds == "every"
     figure, axes = plt.subplots(figsize=(7.0, 1.2 + 0.32 * max(len(names), 1)))
     lows = [case.low for case in finding.cases.values()]
     highs = [case.high for case in finding.cases.values()]
@@ -216,14 +218,15 @@ def plot_finding(finding: Finding) -> Figure:
         color="#009E73",
         alpha=0.15,
         lw=0,
-        label=describe_criterion(finding.claim.criterion),
+        label=describe_criterion(finding.claim),
     )
     for row, case in enumerate(finding.cases.values()):
         axes.plot([max(case.low, left), min(case.high, right)], [row, row], color=NETWORK, lw=2)
         axes.plot(case.values, [row] * len(case.values), "|", color=NETWORK, ms=8)
-        axes.plot(case.mean, row, "o", color=NETWORK, ms=5)
+        axes.plot(case.worst if every else case.mean, row, "o", color=NETWORK, ms=5)
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlim=(left, right), ylim=(len(names) - 0.5, -0.5), xlabel="measured (seeds, mean, 95 % interval)")
+    shown = "seeds, their range, the worst" if every else "seeds, mean, 95 % interval"
+    axes.set(xlim=(left, right), ylim=(len(names) - 0.5, -0.5), xlabel=f"measured ({shown})")
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     figure.suptitle(f"{finding.claim.number}: {finding.verdict}", fontsize="medium")

@@ -28,6 +28,7 @@ FLAGS = [
 ]
 NOTEBOOK = "hu2020/concentration"
 CLAIMS = [claim for claim in claims.load_claims().values() if claim.notebook == NOTEBOOK]
+PAPER = [claim for claim in claims.load_claims().values() if claim.paper == CLAIMS[0].paper]
 TOC = """
 format: jb-book
 root: book/index
@@ -88,11 +89,13 @@ def stage(tmp_path_factory):
     notebook.parent.mkdir(parents=True)
     nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), notebook)
 
-    record = {"cases": {"erf": [-0.5, -0.51, -0.52]}, "sizes": {"dim": 8}, "reason": ""}
+    few = {"cases": {"erf": [-0.5, -0.51, -0.52]}, "sizes": {"dims": [8, 512], "seed": 0}, "reason": ""}
+    enough = few | {"cases": {"erf": [-0.5, -0.51, -0.52, -0.5, -0.51]}}
     run = {"profile": "standard", "seconds": 1.0, "finished": "2026-01-02T03:04:05+00:00"}
     results = folder / f"results/{NOTEBOOK}.json"
     results.parent.mkdir(parents=True)
-    results.write_text(json.dumps({"claims": {claim.id: record for claim in CLAIMS}}))
+    records = {claim.id: few if claim is CLAIMS[0] else enough for claim in CLAIMS}
+    results.write_text(json.dumps({"claims": records}))
     results.with_suffix(".run.json").write_text(json.dumps(run | {"device": "cpu", "versions": {}}))
     return folder
 
@@ -170,12 +173,21 @@ def test_claims_page(visit):
     page = visit("book/claims")
     page.wait_for_selector("mjx-container svg")
     claim = page.locator(f"section:has(> #claim-{CLAIMS[0].id})")
+    run_with = claim.locator(".run-with")
+    assert run_with.is_visible() and run_with.inner_text() == "Run with: seed = 0, dims = [8, 512]"
+    assert "num_seeds is 3, and a verdict needs 5: the profile gpu has that." in claim.inner_text()
     claim.locator("summary").click()
     assert claim.get_by_text("−0.520", exact=True).is_visible()
     badges = page.locator("#verdicts th .verdict")
     assert badges.all_inner_texts() == ["✓ reproduced", "✗ not reproduced", "≈ inconclusive", "○ not run"]
     boxes = [badge.bounding_box()["height"] for badge in badges.all()]
     assert max(boxes) == min(boxes)
+    row = page.locator("#verdicts tr", has_text=CLAIMS[0].paper)
+    assert [int(cell) for cell in row.locator("td").all_inner_texts()[1:]] == [1, 0, 0, len(PAPER) - 1]
+    row.get_by_role("link", name="1", exact=True).click()
+    listed = page.locator("section:has(> #verdict-hu-et-al-2020-reproduced)")
+    listed.get_by_role("link", name=CLAIMS[1].number).click()
+    page.wait_for_url(f"**/book/claims.html#claim-{CLAIMS[1].id}")
 
 
 def test_status_page(visit):
@@ -211,7 +223,7 @@ def test_missing_numbers_and_alternative_texts_fail_the_build(stage, tmp_path):
     with open(folder / "stage/book/index.md", "a") as page:
         page.write("\n{measured}`no-such-claim` {measured}`CLAIM:no-such-case`\n".replace("CLAIM", CLAIMS[0].id))
     (folder / f"results/{NOTEBOOK}.json").write_text(
-        json.dumps({"claims": {CLAIMS[0].id: {"cases": {"erf": [1.0, 2.0]}, "sizes": {"dim": 8}, "reason": ""}}})
+        json.dumps({"claims": {CLAIMS[0].id: {"cases": {"erf": [1.0, 2.0]}, "sizes": {"dims": 8}, "reason": ""}}})
     )
     notebook = folder / f"stage/notebooks/{NOTEBOOK}.ipynb"
     notebook.write_text(notebook.read_text().replace('"alt"', '"class"'))

@@ -3,16 +3,26 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import measured
 import pytest
 from earlytime import claims
-from measured import claim_text, claims_text, load_results, measured_text, number, status_text
+from measured import claim_text, claims_text, load_results, measured_text, run_with, status_text
+from reasons import number
 
 CLAIM = claims.Claim(
-    "a-claim", "Hu2020", "Theorem 1", "It holds that $x = 1$.", "part/first", "The slope.", {"at_most": 0.0}, {}
+    "a-claim",
+    "Hu et al. 2020",
+    "Theorem 1",
+    "It holds that $x = 1$.",
+    "part/first",
+    "The slope.",
+    {"at_most": 0.0},
+    {},
+    known="ReLU is too wide.",
 )
-RECORD = {"cases": {"erf": [-1.0, -1.1, -0.9], "ReLU": [1.0, 1.1]}, "sizes": {"dim": [8, 16]}, "reason": ""}
+RECORD = {"cases": {"erf": [-1.0, -1.1, -0.9], "ReLU": [1.0, 1.1]}, "sizes": {"dims": [8, 16], "seed": 3}, "reason": ""}
 RUN = {
     "profile": "standard",
     "seconds": 61.2,
@@ -28,7 +38,7 @@ def results(tmp_path, monkeypatch):
     """Returns a function that writes one notebook's results and reads them all."""
 
     def write(record, **run):
-        (tmp_path / "part").mkdir()
+        (tmp_path / "part").mkdir(exist_ok=True)
         found = {} if record is None else {CLAIM.id: record}
         (tmp_path / "part/first.json").write_text(json.dumps({"claims": found}))
         (tmp_path / "part/first.run.json").write_text(json.dumps(RUN | run))
@@ -56,27 +66,80 @@ def test_a_measured_number_is_mean_and_interval(results):
         measured_text(finding, "tanh")
 
 
+def test_of_a_claim_about_every_seed_the_worst_is_shown(results):
+    finding = results(RECORD).findings["a-claim"]
+    finding = claims.judge(finding.claim._replace(seeds="every"), RECORD)
+    assert measured_text(finding, "ReLU") == "1.10 in the worst seed"
+    text = claim_text(finding, judged=True)
+    assert "| case | mean | worst seed | verdict |" in text and "every seed at most 0" in text
+    assert "| ReLU | 1.05 | 1.10 | [✗ not reproduced]{.verdict .not-reproduced} |" in text
+
+
 def test_a_claim_shows_its_verdicts_and_every_value(results):
     text = claim_text(results(RECORD).findings["a-claim"], judged=True)
     assert text.startswith("(claim-a-claim)=\n#### Theorem 1 [✗ not reproduced]{.verdict .not-reproduced}")
-    assert "$x = 1$" in text and "at most 0" in text and "`dim` = [8, 16]" in text
+    assert "$x = 1$" in text and "at most 0" in text
+    assert text.index("[**Run with:** `seed` = `3`, `dims` = `[8, 16]`]{.run-with}") < text.index("dropdown")
+    assert "**Why not reproduced:** 1 of 2 cases miss the criterion: ReLU [0.415, 1.69]. ReLU is too wide." in text
     assert "| erf | −1.00 | [−1.25, −0.752] | [✓ reproduced]{.verdict .reproduced} |" in text
     assert "| ReLU | 1.00 | 1.10 |  |" in text
 
 
-def test_counts_and_a_claim_that_did_not_run(results):
+def test_everything_that_was_recorded_is_shown_with_the_seeds_first():
+    sizes = {"dims": [8, 16], "num_seeds": 5, "rates": {"erf": 0.5, "more": [1.0, None]}, "seed": 0}
+    assert run_with(sizes) == (
+        "`seed` = `0`, `num_seeds` = `5`, `dims` = `[8, 16]`, `rates` = `{erf: 0.5, more: [1.0, none]}`"
+    )
+
+
+def test_counts_are_links_to_the_lists_of_their_claims(results):
     text = claims_text(results(RECORD), Path())
-    assert "| Hu et al. 2020 | 0 | 1 | 0 | 1 |" in text
-    assert "**Why not run:** its notebook did not run" in text
+    failed, absent = "verdict-hu-et-al-2020-not-reproduced", "verdict-hu-et-al-2020-not-run"
+    assert f"| Hu et al. 2020 | 0 | {{ref}}`1 <{failed}>` | 0 | {{ref}}`1 <{absent}>` |" in text
+    why = "1 of 2 cases miss the criterion: ReLU [0.415, 1.69]. ReLU is too wide."
+    assert f"({failed})=\n### Hu et al. 2020: not reproduced\n\n- {{ref}}`Theorem 1 <claim-a-claim>`: {why}" in text
+    assert "### Hu et al. 2020: not run\n\n- {ref}`Theorem 1 <claim-other>`: Its notebook did not run." in text
+    assert "### Hu et al. 2020: reproduced" not in text and "### Hu et al. 2020: inconclusive" not in text
+
+
+def test_counts_add_up_to_all_claims(results):
+    text = claims_text(results(RECORD | {"cases": {"erf": [-1.0, -1.1]}}), Path())
+    assert "| Hu et al. 2020 | {ref}`1 <verdict-hu-et-al-2020-reproduced>` | 0 | 0 | {ref}`1 <" in text
+    assert "### Hu et al. 2020: reproduced\n\n- {ref}`Theorem 1 <claim-a-claim>`\n" in text
+    assert "**Why reproduced" not in text
 
 
 def test_smoke_gives_no_verdicts(results):
     text = claims_text(results(RECORD, profile="smoke"), Path())
     assert "{.verdict" not in text and measured.SMOKE in text and "−1.00" in text
+    assert "{ref}" not in text and "**Why not reproduced" not in text
+    assert "`dims` = `[8, 16]`" in text
 
 
 def test_a_claim_without_a_record_is_missing_only_where_its_notebook_ran(results):
     assert results(None).missing == ["a-claim"]
+
+
+@pytest.mark.parametrize(
+    "record, known, profile, warned",
+    [
+        (RECORD, "Because.", "standard", ""),
+        (RECORD, "", "standard", "nothing is said under `known`"),
+        (RECORD, "", "smoke", ""),
+        (RECORD | {"cases": {"erf": [-1.0, -1.1]}}, "", "standard", ""),
+        (RECORD | {"sizes": {}}, "Because.", "standard", "without the sizes"),
+        (RECORD | {"sizes": {}}, "Because.", "smoke", "without the sizes"),
+        ({"cases": {}, "sizes": {}, "reason": "no data"}, "", "standard", ""),
+        (None, "", "standard", "recorded nothing for it"),
+    ],
+)
+def test_what_is_missing_is_a_warning(results, monkeypatch, record, known, profile, warned):
+    monkeypatch.setattr(claims, "load_claims", lambda: {CLAIM.id: CLAIM._replace(known=known)})
+    found, messages = results(record, profile=profile), []
+    monkeypatch.setattr(measured, "load_results", lambda: found)
+    monkeypatch.setattr(measured.logger, "warning", lambda text, *values: messages.append(text % values))
+    measured._check(None, SimpleNamespace(html_theme_options={}))
+    assert len(messages) == bool(warned) and all(warned in message for message in messages)
 
 
 def test_a_superseded_criterion_stays_with_its_reason(results):
