@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PROFILES = [yaml.safe_load(path.read_text()) or {} for path in (ROOT / "pipeline/profiles").glob("*.yaml")]
 CLAIMS = claims.load_claims()
 
-REFERENCE = r"\b(?:Theorem|Figure|Section|Claim|Proposition|Corollary)s? \d+(?:\.\d+)*|CIFAR-10"
+REFERENCE = r"\b(?:Theorem|Figure|Section|Claim|Proposition|Corollary)s? \d+(?:\.\d+)*|CIFAR-10|<claim-[^>]*>"
 TEX = r"\^\{[^{}]*\}|\^\\?\w|_\{[^{}]*\}|_\w|\\frac ?\d ?\d|\\sqrt ?\d"  # exponents, subscripts, small fractions
 NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?"
 WORDS = {word: 3 + i for i, word in enumerate("three four five six seven eight nine ten eleven twelve".split())}
