@@ -1,5 +1,6 @@
 """Every notebook of the book keeps the house rules, and the files that name notebooks name real ones."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ SOURCES = {
 }
 PROFILES = sorted((ROOT / "pipeline/profiles").glob("*.yaml"))
 LONGEST_CELL = 12
+MOST_CELLS = 40
 
 every_notebook = pytest.mark.parametrize("name", SOURCES)
 
@@ -27,6 +29,11 @@ def cells_of(name, kind):
 
 def bootstrap_of(name):
     return cells_of(name, "code")[0]
+
+
+def code_of(name):
+    """All code but that of the first cell, which is IPython's."""
+    return "\n".join(cell.source for cell in cells_of(name, "code")[1:])
 
 
 @every_notebook
@@ -55,11 +62,58 @@ def test_cells_are_short(name):
 
 
 @every_notebook
+def test_notebooks_are_short(name):
+    assert len(cells_of(name, "code")) <= MOST_CELLS
+
+
+@every_notebook
 def test_the_bootstrap_cell_is_the_same_everywhere(name):
+    """But for one line, which is there exactly where neural-tangents is used."""
     assert "hide-cell" in bootstrap_of(name).metadata.get("tags", [])
-    assert bootstrap_of(name).source == bootstrap_of(next(iter(SOURCES))).source
     repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    assert re.findall(r"git\+(\S+?)\"", bootstrap_of(name).source) == [repository]
+    pins = [
+        line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("neural-tangents==")
+    ]
+    lines = [
+        "try:",
+        "    import earlytime as et",
+        "except ImportError:  # on Colab: install the module, then import it",
+        f'    %pip install --quiet "earlytime @ git+{repository}"',
+        f"    %pip install --quiet --no-deps {pins[0]} frozendict",
+        "    import earlytime as et",
+    ]
+    if "infinite_width" not in code_of(name):
+        del lines[4]
+    assert bootstrap_of(name).source.splitlines() == lines
+
+
+@every_notebook
+def test_no_run_that_diverged_is_recorded_unnoticed(name):
+    """What trains is put to `require_finite`, and nobody looks for himself but to draw it."""
+    code = code_of(name)
+    if re.search(r"\bet\.(train|compare)\(", code):
+        assert "et.require_finite(" in code
+    drawn = "\n".join(c.source for c in cells_of(name, "code") if "hide-input" in c.metadata.get("tags", []))
+    assert code.count(".diverged_at") == drawn.count(".diverged_at")
+    assert not [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Assert)]
+
+
+@every_notebook
+def test_every_claim_is_recorded_with_what_it_was_run_with(name):
+    """`sizes` is what `check_parameters` returned, or is made from it."""
+    tree = ast.parse(code_of(name))
+    ours = {"run_with"}
+    for node in ast.walk(tree):  # in the order of the source, at the top level
+        if isinstance(node, (ast.Assign, ast.AugAssign)) and _names(node.value) & ours:
+            ours |= set().union(*map(_names, node.targets if isinstance(node, ast.Assign) else [node.target]))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    for call in (call for call in calls if getattr(call.func, "attr", "") == "record_claim"):
+        sizes = {keyword.arg: keyword.value for keyword in call.keywords}.get("sizes")
+        assert sizes is not None and _names(sizes) & ours, ast.unparse(call)
+
+
+def _names(node):
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
 def test_the_table_of_contents_has_every_notebook():
