@@ -168,29 +168,33 @@ def verdict_lists(paper: str, findings: list[claims.Finding]) -> list[str]:
     """A list per verdict that a paper has: links, and for all but "reproduced" why, and what would decide it."""
     parts = []
     for verdict in claims.VERDICTS:
-        lines = []
-        for claim, reason in ((each.claim, why(each, load_profiles())) for each in findings if each.verdict == verdict):
-            replaced = f"{successor(claim)} has replaced this criterion." if claim.superseded else ""
-            said = " ".join(text for text in (reason, replaced) if text)
-            lines.append(f"- {reference(claim)}" + (f": {said}" if said else ""))
-        if lines:
+        group = [finding for finding in findings if finding.verdict == verdict]
+        if verdict == "reproduced":
+            lines = [", ".join(reference(finding.claim) for finding in group)]
+        else:
+            lines = [f"- {reference(finding.claim)}: {reason_of(finding)}" for finding in group]
+        if group:
             parts.append(f"({list_label(paper, verdict)})=\n### {paper}: {verdict}\n\n" + "\n".join(lines))
     return parts
 
 
+def reason_of(finding: claims.Finding) -> str:
+    replaced = f" {successor(finding.claim)} has replaced this criterion." if finding.claim.superseded else ""
+    return why(finding, load_profiles()) + replaced
+
+
 def counts(findings_of: dict[str, list[claims.Finding]]) -> str:
     """How many claims of each paper have which verdict; every count is a link to its list."""
-    rows = []
-    for paper, findings in findings_of.items():
-        count = Counter(finding.verdict for finding in findings)
-        rows.append(
-            [paper]
-            + [
-                f"{{ref}}`{count[verdict]} <{list_label(paper, verdict)}>`" if count[verdict] else "0"
-                for verdict in claims.VERDICTS
-            ]
-        )
-    return table(["", *map(badge, claims.VERDICTS)], rows)
+    count = {paper: Counter(finding.verdict for finding in findings) for paper, findings in findings_of.items()}
+    rows = [
+        [badge(verdict)]
+        + [
+            f"{{ref}}`{count[paper][verdict]} <{list_label(paper, verdict)}>`" if count[paper][verdict] else "0"
+            for paper in count
+        ]
+        for verdict in claims.VERDICTS
+    ]
+    return table(["", *count], rows)
 
 
 def claims_text(results: Results, source: Path) -> str:

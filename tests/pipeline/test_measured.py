@@ -95,7 +95,10 @@ def test_everything_that_was_recorded_is_shown_with_the_seeds_first():
 def test_counts_are_links_to_the_lists_of_their_claims(results):
     text = claims_text(results(RECORD), Path())
     failed, absent = "verdict-hu-et-al-2020-not-reproduced", "verdict-hu-et-al-2020-not-run"
-    assert f"| Hu et al. 2020 | 0 | {{ref}}`1 <{failed}>` | 0 | {{ref}}`1 <{absent}>` |" in text
+    assert "|  | Hu et al. 2020 |\n| --- | --- |\n| [✓ reproduced]{.verdict .reproduced} | 0 |\n" in text
+    assert f"| [✗ not reproduced]{{.verdict .not-reproduced}} | {{ref}}`1 <{failed}>` |" in text
+    assert "| [≈ inconclusive]{.verdict .inconclusive} | 0 |\n" in text
+    assert f"| [○ not run]{{.verdict .not-run}} | {{ref}}`1 <{absent}>` |" in text
     why = "1 of 2 cases miss the criterion: ReLU [0.415, 1.69]. ReLU is too wide."
     assert f"({failed})=\n### Hu et al. 2020: not reproduced\n\n- {{ref}}`Theorem 1 <claim-a-claim>`: {why}" in text
     assert "### Hu et al. 2020: not run\n\n- {ref}`Theorem 1 <claim-other>`: Its notebook did not run." in text
@@ -104,8 +107,9 @@ def test_counts_are_links_to_the_lists_of_their_claims(results):
 
 def test_counts_add_up_to_all_claims(results):
     text = claims_text(results(RECORD | {"cases": {"erf": [-1.0, -1.1]}}), Path())
-    assert "| Hu et al. 2020 | {ref}`1 <verdict-hu-et-al-2020-reproduced>` | 0 | 0 | {ref}`1 <" in text
-    assert "### Hu et al. 2020: reproduced\n\n- {ref}`Theorem 1 <claim-a-claim>`\n" in text
+    assert "{.verdict .reproduced} | {ref}`1 <verdict-hu-et-al-2020-reproduced>` |" in text
+    assert "{.verdict .not-reproduced} | 0 |" in text and "{.verdict .not-run} | {ref}`1 <" in text
+    assert "### Hu et al. 2020: reproduced\n\n{ref}`Theorem 1 <claim-a-claim>`\n" in text
     assert "**Why reproduced" not in text
 
 
