@@ -1,43 +1,62 @@
-"""Run the notebooks of one profile, then build the book: snakemake --config profile=smoke"""
+"""Run the notebooks of one profile, then build the book: snakemake --config profile=smoke
 
+What must run is decided here, by content: whatever is published and not what a run would make now is removed
+when this file is read, so that all Snakemake ever sees is that a file is missing. No rule names an input
+that another rule does not make in the same build; times of change play no part.
+"""
+
+import atexit
 import fcntl
 import json
+import os
+import re
 import sys
 import time
 from pathlib import Path
 
-import yaml
-
 sys.path.insert(0, "pipeline")
-from run_notebook import source_notebooks
+from current import book_record, notebooks_to_run, pages, published, remove_outdated
+from fingerprint import load_profile
+from run_notebook import check_values
 
 PROFILE = config.get("profile", "standard")
 PROFILES = sorted(path.stem for path in Path("pipeline/profiles").glob("*.yaml"))
 if PROFILE not in PROFILES:
     raise ValueError(f"profile: expected one of {PROFILES}, got {PROFILE!r}")
-PARAMETERS = yaml.safe_load(Path(f"pipeline/profiles/{PROFILE}.yaml").read_text()) or {}
-NAMES = source_notebooks()
-BUILD = f"_build/{PROFILE}"
-STARTED = time.time()
-if unknown := sorted(set(PARAMETERS) - set(NAMES)):
-    raise ValueError(f"pipeline/profiles/{PROFILE}.yaml names {unknown}, which are not in notebooks/")
+STARTED, PARENT = time.time(), os.getpid()
+BOOK, PAGES = book_record(PROFILE), pages(PROFILE)
+CHECKED = False
 
 # Two builds of one profile would write the same files. The lock goes with the process, however it ends.
-Path(BUILD).mkdir(parents=True, exist_ok=True)
-lock = open(f"{BUILD}/lock", "w")
+BOOK.parent.mkdir(parents=True, exist_ok=True)
+lock = open(BOOK.with_name("lock"), "w")
 try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
     raise SystemExit(f"another build of the profile {PROFILE} is running in this checkout")
 
-# What a notebook that has since been renamed or removed left here would still be read.
-for made in Path(BUILD, "results").rglob("*.json"):
-    if made.relative_to(f"{BUILD}/results").as_posix().removesuffix(".json").removesuffix(".run") not in NAMES:
-        made.unlink()
+
+@atexit.register
+def tell_of_old_pages():
+    if PAGES.exists() and not (CHECKED and BOOK.exists()):
+        print(f"The pages of {PAGES} are from before", file=sys.stderr)
 
 
-def files(folder, pattern):
-    return sorted(str(path) for path in Path(folder).rglob(pattern) if path.is_file())
+PARAMETERS = load_profile(PROFILE)
+TO_RUN = notebooks_to_run(PROFILE)
+REFUSED = []
+for name in TO_RUN:
+    try:
+        check_values(Path(f"notebooks/{name}.ipynb"), PARAMETERS[name])
+    except ValueError as error:
+        REFUSED.append(str(error))
+if REFUSED:
+    raise SystemExit("\n".join(REFUSED))
+remove_outdated(PROFILE, TO_RUN)
+CHECKED = True
+if BOOK.exists():
+    print(f"The book in {PAGES} is current", flush=True)
+    logger.setLevel("WARNING")
 
 
 onstart:
@@ -46,47 +65,28 @@ onstart:
 
 rule book:
     input:
-        expand(f"{BUILD}/stage/notebooks/{{name}}.ipynb", name=NAMES),
-        expand(f"{BUILD}/results/{{name}}{{kind}}.json", name=NAMES, kind=["", ".run"]),
-        files("book", "*"),
-        files("pipeline", "*.py"),
-        "_config.yml",
-        "_toc.yml",
+        [path for name in TO_RUN for path in published(name, PROFILE)],
     output:
-        f"{BUILD}/html/index.html",
-    params:
-        jupyter_book=str(Path(sys.executable).with_name("jupyter-book")),
+        BOOK,
     shell:
-        """
-        echo "Building the book"
-        rm -rf {BUILD}/stage/book {BUILD}/sphinx
-        cp -R book {BUILD}/stage/book
-        EARLYTIME_RESULTS={BUILD}/results {params.jupyter_book:q} build {BUILD}/stage -q \
-            --config _config.yml --toc "$PWD/_toc.yml" --path-output {BUILD}/sphinx --all -W --keep-going -n >/dev/null
-        rm -rf {BUILD}/html
-        mv {BUILD}/sphinx/_build/html {BUILD}/html
-        """
+        # exec: Snakemake itself is the parent, and a job ends when its parent is gone, however that was ended.
+        "exec {sys.executable:q} pipeline/build_book.py --profile {PROFILE} --parent {PARENT}"
 
 
 rule notebook:
-    input:
-        notebook="notebooks/{name}.ipynb",
-        module=files("src/earlytime", "*.py") + files("src/earlytime", "claims.yaml"),
     output:
-        notebook=f"{BUILD}/stage/notebooks/{{name}}.ipynb",
-        results=f"{BUILD}/results/{{name}}.json",
-        record=f"{BUILD}/results/{{name}}.run.json",
+        **published("{name}", PROFILE)._asdict(),
     wildcard_constraints:
-        name=r"[\w/]+",
+        name="|".join(re.escape(name) for name in PARAMETERS),
     params:
-        parameters=lambda wildcards: json.dumps(PARAMETERS.get(wildcards.name) or {}, sort_keys=True),
+        parameters=lambda wildcards: json.dumps(PARAMETERS[wildcards.name], sort_keys=True),
     # Compiling, half of most notebooks, keeps one core busy: two notebooks with half of the cores each are done
     # sooner than one after the other. A GPU is not shared.
     threads: workflow.cores if PROFILE == "gpu" else max(1, workflow.cores // 2)
     shell:
-        # NPROC is what XLA asks for the number of its threads. exec: Snakemake itself is the parent, so the run
-        # sees when Snakemake is killed.
+        # NPROC is what XLA asks for the number of its threads.
         """
         NPROC={threads} OMP_NUM_THREADS={threads} exec {sys.executable:q} pipeline/run_notebook.py \
-            {wildcards.name} --profile {PROFILE} --parameters {params.parameters:q} --started {STARTED}
+            {wildcards.name:q} --profile {PROFILE} --parameters {params.parameters:q} \
+            --started {STARTED} --parent {PARENT}
         """

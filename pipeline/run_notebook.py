@@ -5,27 +5,30 @@ import ast
 import json
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
+from current import Published, changed, publish, remove, write_record
+from fingerprint import file_hash, notebook_fingerprint, source_notebooks
+from orphans import end_with
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.execute import execute_notebook
 
 SECONDS_BETWEEN_LINES = 10  # and a minute while it is still the same cell
-DEVICE = "import jax; print(jax.devices()[0].device_kind)"
 
 
-def source_notebooks() -> list[str]:
-    """Names of all source notebooks, such as `hu2020/figure_1`, in the order of their paths."""
-    paths = (path for path in Path("notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
-    return sorted(path.relative_to("notebooks").with_suffix("").as_posix() for path in paths)
+def _code_cells(source: Path) -> list[nbformat.NotebookNode]:
+    try:
+        cells = nbformat.read(source, as_version=4).cells
+    except Exception as error:
+        raise ValueError(f"{source}: cannot be read as a notebook: {error}") from error
+    return [cell for cell in cells if cell.cell_type == "code"]
 
 
 def declared_parameters(source: Path) -> dict[str, object]:
@@ -33,8 +36,7 @@ def declared_parameters(source: Path) -> dict[str, object]:
 
     **Raises** `ValueError` when there is not exactly one such cell, or when it holds more than literals.
     """
-    cells = nbformat.read(source, as_version=4).cells
-    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    tagged = [cell.source for cell in _code_cells(source) if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{source}: expected one cell tagged 'parameters', got {len(tagged)}")
     try:
@@ -43,38 +45,73 @@ def declared_parameters(source: Path) -> dict[str, object]:
             for statement in ast.parse(tagged[0]).body
             for target in statement.targets
         }
-    except (AttributeError, ValueError) as error:
+    except (AttributeError, SyntaxError, ValueError) as error:
         raise ValueError(f"{source}: expected `name = literal` lines in the parameters cell") from error
 
 
-def check_names(source: Path, parameters: dict[str, object]) -> None:
-    """Refuse parameters that the notebook does not declare; papermill only warns."""
-    known = declared_parameters(source)
-    if unknown := sorted(set(parameters) - set(known)):
-        raise ValueError(f"{source}: unknown parameters {unknown}, expected some of {sorted(known)}")
+def _top_statements(source: Path) -> Iterator[ast.stmt]:
+    for cell in _code_cells(source):
+        try:
+            yield from ast.parse(cell.source).body
+        except SyntaxError:
+            continue  # IPython's own, such as %pip
+
+
+def _imports_rules(statement: ast.stmt) -> bool:
+    names = statement.names if isinstance(statement, ast.ImportFrom) and statement.module == "earlytime" else []
+    return "rules" in (name.name for name in names)
+
+
+def _checks_parameters(statement: ast.stmt) -> bool:
+    calls = (node.func for node in ast.walk(statement) if isinstance(node, ast.Call))
+    return any(isinstance(call, ast.Attribute) and call.attr == "check_parameters" for call in calls)
+
+
+def check_values(source: Path, parameters: dict[str, object]) -> None:
+    """Refuse parameters by the notebook's own rules, as its first cells would, but without a kernel.
+
+    Executed are two of its statements: the import of the rules, and the call of `check_parameters`, where the
+    names of the parameters cell have their defaults or what is given here, and nothing else has a name.
+
+    **Raises** `ValueError`, in one line that names the notebook and the parameter.
+    """
+    values = {**declared_parameters(source), **parameters, "results_path": ""}
+    statements = list(_top_statements(source))
+    code = []
+    for what, found in {
+        "from earlytime import rules": [each for each in statements if _imports_rules(each)],
+        "et.check_parameters(globals(), ...)": [each for each in statements if _checks_parameters(each)],
+    }.items():
+        if len(found) != 1:
+            raise ValueError(f"{source}: expected one statement `{what}`, got {len(found)}")
+        code += found
+    import earlytime  # takes seconds, and where nothing must run nothing is checked
+
+    try:
+        exec(compile(ast.Module(code, []), source, "exec"), {**values, "et": earlytime})
+    except Exception as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
 class Progress:
-    """Prints a line now and then, and ends this process when the one that started it is gone."""
+    """Prints a line now and then."""
 
     def __init__(self, label: str):
-        self.label, self.cell, self.start, self.parent = label, "starting", time.monotonic(), os.getppid()
+        self.label, self.cell, self.start = label, "starting", time.monotonic()
         self.done = threading.Event()
 
     def line(self, text: str) -> None:
         print(f"{self.label} {text} (elapsed {time.monotonic() - self.start:.0f} s)", flush=True)
 
-    def _watch(self) -> None:
+    def _tell(self) -> None:
         printed, at = self.start, self.cell
         while not self.done.wait(1):
-            if os.getppid() != self.parent:
-                os._exit(1)  # an orphan must not publish later; its kernel ends itself the same way
             if time.monotonic() - printed >= SECONDS_BETWEEN_LINES * (6 if at == self.cell else 1):
                 printed, at = time.monotonic(), self.cell
                 self.line(at)
 
     def __enter__(self) -> "Progress":
-        threading.Thread(target=self._watch, daemon=True).start()
+        threading.Thread(target=self._tell, daemon=True).start()
         return self
 
     def __exit__(self, *_) -> None:
@@ -112,45 +149,47 @@ def _hide_injected_results_path(notebook: Path) -> None:
 
 def run_facts(profile: str, parameters: dict[str, object], seconds: float) -> dict[str, object]:
     """What the status page says about a run."""
-    # In a process of its own: asking JAX here would take the accelerator away from the next kernel.
-    device = subprocess.run([sys.executable, "-c", DEVICE], capture_output=True, text=True, check=True)
+    import jax  # only now that the kernel has ended: to ask for the device is to take it
+
     return {
         "profile": profile,
         "parameters": parameters,
         "seconds": round(seconds, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), "jax": version("jax"), "numpy": version("numpy")},
-        "device": f"{device.stdout.strip()} ({platform.machine()}, {os.cpu_count()} cores)",
+        "device": f"{jax.devices()[0].device_kind} ({platform.machine()}, {os.cpu_count()} cores)",
     }
 
 
 def run(name: str, *, profile: str, parameters: dict[str, object], started: float) -> None:
     """Run `notebooks/<name>.ipynb` in `_build/<profile>/work`; on success move what it made into place.
 
-    That is the executed notebook, its results, and a record of the run for the status page. `started`
-    (seconds since the epoch) is when the first notebook of this build was started.
+    That is the executed notebook, its results, and a record of the run: for the status page, and for the
+    next build to tell whether the three are current. `started` (seconds since the epoch) is when the first
+    notebook of this build was started.
 
-    **Raises** `ValueError` for an unknown parameter, before anything runs; otherwise whatever the notebook
-    raised. The failed notebook, with its error cell, then stays in the work folder.
+    **Raises** `ValueError` for a wrong parameter, before anything runs; `RuntimeError` if a source was
+    changed while it ran; otherwise whatever the notebook raised. The failed notebook, with its error cell,
+    then stays in the work folder.
     """
     source = Path("notebooks", f"{name}.ipynb")
-    check_names(source, parameters)
-    build = Path("_build", profile)
-    work = build / "work" / name
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    notebook, results, record = work / source.name, work / "results.json", work / "run.json"
-    results.write_text('{"claims": {}}\n')  # for a notebook that records nothing
+    fingerprint = notebook_fingerprint(name, profile, parameters)
+    check_values(source, parameters)
+    work = Path("_build", profile, "work")
+    made = Published(work / name / source.name, work / name / "results.json", work / name / "run.json")
+    remove(work / name)
+    (work / name).mkdir(parents=True)
+    made.results.write_text('{"claims": {}}\n')  # for a notebook that records nothing
 
-    folders = [build / "work" / each for each in source_notebooks()]
+    folders = [work / each for each in source_notebooks()]
     position = sum(folder.exists() and folder.stat().st_mtime >= started for folder in folders)
-    with Progress(f"[{position}/{len(source_notebooks())}] {name}") as progress:
+    with Progress(f"[{position}/{len(folders)}] {name}") as progress:
         progress.line("starting")
         try:
             execute_notebook(
                 source,
-                notebook,
-                {**parameters, "results_path": str(results)},
+                made.notebook,
+                {**parameters, "results_path": str(made.results)},
                 engine_name="progress",
                 progress=progress,
                 kernel_name="python3",
@@ -158,20 +197,17 @@ def run(name: str, *, profile: str, parameters: dict[str, object], started: floa
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
                 progress_bar=False,
             )
+            if parts := changed(fingerprint, notebook_fingerprint(name, profile, parameters)):
+                raise RuntimeError(f"{parts} changed while it ran; build again")
         except Exception:
-            progress.line(f"failed; it stays in {notebook}")
+            progress.line(f"failed; it stays in {made.notebook}")
             raise
         facts = run_facts(profile, parameters, time.monotonic() - progress.start)
-        record.write_text(json.dumps(facts, indent=1) + "\n")
         if not parameters:
-            _hide_injected_results_path(notebook)
-        for made, place in (
-            (results, build / "results" / f"{name}.json"),
-            (record, build / "results" / f"{name}.run.json"),
-            (notebook, build / "stage" / source),
-        ):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(made, place)
+            _hide_injected_results_path(made.notebook)
+        hashes = {"notebook": file_hash(made.notebook), "results": file_hash(made.results)}
+        write_record(made.record, fingerprint, hashes, **facts)
+        publish(made, name, profile)
         progress.line("done")
 
 
@@ -181,8 +217,11 @@ def main() -> int:
     parser.add_argument("--profile", required=True)
     parser.add_argument("--parameters", type=json.loads, required=True, help="a JSON object")
     parser.add_argument("--started", type=float, required=True)
+    parser.add_argument("--parent", type=int, required=True, help="the process to end with")
+    arguments = vars(parser.parse_args())
+    end_with(arguments.pop("parent"))
     try:
-        run(**vars(parser.parse_args()))
+        run(**arguments)
     except (Exception, KeyboardInterrupt) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -4,34 +4,38 @@ import shutil
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from tiny_checkout import make_checkout, output_of, page, ran, shown, snakemake, write
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "pipeline"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "pipeline"))
 
 
 @pytest.fixture
 def write_notebook():
-    def write(path: Path, *code: str, parameters: str = 'seed = 0\nresults_path = ""') -> None:
-        cells = [new_markdown_cell("# A notebook"), new_code_cell(parameters, metadata={"tags": ["parameters"]})]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(new_notebook(cells=cells + [new_code_cell(source) for source in code]), path)
-
     return write
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch, write_notebook):
-    """A folder with the pipeline and the module of this one, and the notebooks `first` and `part/second`."""
-    for name in ("pipeline", "profiles", "src"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "Snakefile"):
-        shutil.copy(ROOT / name, tmp_path)
-    for profile in (tmp_path / "pipeline/profiles").glob("*.yaml"):
-        profile.write_text("{}\n")
-    write_notebook(tmp_path / "notebooks/first.ipynb", "seed")
-    write_notebook(tmp_path / "notebooks/part/second.ipynb", "seed")
+def checkout(tmp_path, monkeypatch):
+    make_checkout(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "stand_ins")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    make_checkout(folder)
+    code, printed = output_of(snakemake(cwd=folder))
+    assert code == 0 and ran(printed) == {"first", "part/second", "part/third"}, printed
+    return folder
+
+
+@pytest.fixture
+def built(built_once, tmp_path, monkeypatch):
+    """A tiny checkout whose book of the profile `smoke` is finished: a copy, so all its files are new."""
+    shutil.copytree(built_once, tmp_path, copy_function=shutil.copy, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert shown() == page(first="first 0", second="second 0", third="third 0")
     return tmp_path

@@ -1,0 +1,77 @@
+"""What a run depends on, by content: when a file was changed decides nothing."""
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+
+import pooch
+import yaml
+
+
+def source_notebooks() -> list[str]:
+    """Names of all source notebooks, such as `hu2020/figure_1`, in the order of their paths."""
+    paths = (path for path in Path("notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    return sorted(path.relative_to("notebooks").with_suffix("").as_posix() for path in paths)
+
+
+def load_profile(profile: str) -> dict[str, dict[str, object]]:
+    """The parameters that a profile gives to each notebook; **raises** `ValueError` where it names another."""
+    path = Path(f"pipeline/profiles/{profile}.yaml")
+    names, given = source_notebooks(), yaml.safe_load(path.read_text()) or {}
+    if unknown := sorted(set(given) - set(names)):
+        raise ValueError(f"{path} names {unknown}, which are not in notebooks/")
+    return {name: given.get(name) or {} for name in names}
+
+
+def digest(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def folder_hash(folder: Path, pattern: str = "*") -> str:
+    """One hash of the names and the contents of all files below, except hidden ones and Python's own."""
+    names = (path.relative_to(folder) for path in folder.rglob(pattern) if path.is_file())
+    kept = (name for name in names if not any(part.startswith((".", "__pycache__")) for part in name.parts))
+    return digest([(name.as_posix(), file_hash(folder / name)) for name in sorted(kept)])
+
+
+def _packages(profile: str) -> str:
+    pins = ["requirements.txt"] + ["requirements-gpu.txt"] * (profile == "gpu")
+    return digest(platform.python_version(), *(file_hash(Path(name)) for name in pins))
+
+
+def _images() -> str:
+    """Name and size of the archive of CIFAR-10 that `earlytime.cifar10` would find, without importing JAX."""
+    cache = os.environ.get("EARLYTIME_CACHE") or pooch.os_cache("earlytime")
+    path = Path(os.environ.get("EARLYTIME_CIFAR10") or Path(cache, "cifar-10-binary.tar.gz")).expanduser()
+    return digest(path.name, path.stat().st_size) if path.is_file() else digest(None)
+
+
+def notebook_fingerprint(name: str, profile: str, parameters: dict[str, object]) -> dict[str, str]:
+    """Hashes of all that a run of one notebook depends on; where two agree, so do the numbers."""
+    return {
+        "source": file_hash(Path("notebooks", f"{name}.ipynb")),
+        "parameters": digest(profile, parameters),
+        "module": folder_hash(Path("src/earlytime")),
+        "program that runs it": file_hash(Path("pipeline/run_notebook.py")),
+        "environment": _packages(profile),
+        "archive of images": _images(),
+    }
+
+
+def book_fingerprint(profile: str) -> dict[str, str]:
+    """Hashes of all that the pages show or are made with."""
+    build = Path("_build", profile)
+    return {
+        "text": folder_hash(Path("book")),
+        "configuration": digest(file_hash(Path("_config.yml")), file_hash(Path("_toc.yml"))),
+        "program that builds it": folder_hash(Path("pipeline"), "*.py"),
+        "module": folder_hash(Path("src/earlytime")),
+        "environment": _packages(profile),
+        "results": digest(folder_hash(build / "results"), folder_hash(build / "stage/notebooks")),
+    }

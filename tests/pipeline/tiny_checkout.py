@@ -1,0 +1,110 @@
+"""A tiny checkout, with notebooks that take no time, and how it is built."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+
+CHECK = "from earlytime import rules\n\net.check_parameters(globals(), seed=rules.seed, results_path=rules.path)"
+SAY = """import json
+json.dump({{"claims": {{"{word}": seed}}}}, open(results_path, "w"))
+print("{word}", seed)"""
+
+# What takes the notebooks and the book their time, in small. It stands before the real ones on Python's path.
+STAND_INS = {
+    "earlytime/__init__.py": """
+def check_parameters(namespace, /, **rules):
+    for name, holds in rules.items():
+        if not holds(namespace[name]):
+            raise ValueError(f"{name}: got {namespace[name]!r}")
+""",
+    "earlytime/rules.py": "seed = path = lambda value: not isinstance(value, list)\n",
+    "jax/__init__.py": "from types import SimpleNamespace\ndevices = lambda: [SimpleNamespace(device_kind='none')]\n",
+    "jupyter_book/__init__.py": "",
+    "jupyter_book/cli/__init__.py": "",
+    # The page says what each executed notebook has printed and recorded.
+    "jupyter_book/cli/main.py": """
+import json, os, time
+from pathlib import Path
+
+def main(command, standalone_mode):
+    stage, made = Path(command[1]), Path(command[command.index("--path-output") + 1], "_build/html")
+    page = Path(stage, "book/index.md").read_text()
+    for path in sorted(Path(os.environ["EARLYTIME_RESULTS"]).rglob("*.run.json")):
+        name = path.relative_to(os.environ["EARLYTIME_RESULTS"]).as_posix().removesuffix(".run.json")
+        cells = json.loads(Path(stage, "notebooks", name + ".ipynb").read_text())["cells"]
+        printed = "".join(text for cell in cells for each in cell.get("outputs", []) for text in each.get("text", []))
+        recorded = json.loads(path.with_name(path.name.replace(".run", "")).read_text())["claims"]
+        page += f"{name} printed {printed.strip()}, recorded {recorded}\\n"
+    if Path("meanwhile.py").exists():
+        exec(Path("meanwhile.py").read_text())
+    made.mkdir(parents=True)
+    Path(made, "index.html").write_text(page)
+""",
+}
+
+
+def write(path: Path | str, *code: str, parameters: str = 'seed = 0\nresults_path = ""') -> None:
+    """Write a notebook that imports the module, has these parameters, checks them, and goes on with `code`."""
+    cells = [new_markdown_cell("# A notebook"), new_code_cell("import earlytime as et")]
+    cells += [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(CHECK)]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=cells + [new_code_cell(source) for source in code]), path)
+
+
+def say(word: str) -> str:
+    """A cell that prints and records a word, and the seed."""
+    return SAY.format(word=word)
+
+
+def page(**words: str) -> str:
+    """The page of a book whose notebooks say these words, such as `first="hello 0"`."""
+    lines = []
+    for name, said in sorted((name if name == "first" else f"part/{name}", said) for name, said in words.items()):
+        word, seed = said.split()
+        lines.append(f"{name} printed {said}, recorded {{'{word}': {seed}}}\n")
+    return "# The book\n" + "".join(lines)
+
+
+def shown(profile: str = "smoke") -> str:
+    return Path(f"_build/{profile}/html/index.html").read_text()
+
+
+def snakemake(*arguments: str, profile: str = "smoke", **kwargs) -> subprocess.Popen:
+    command = [sys.executable, "-m", "snakemake", *arguments, "--config", f"profile={profile}"]
+    kwargs = {"env": {**os.environ, "PYTHONPATH": "stand_ins"}, **kwargs}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+
+
+def output_of(process: subprocess.Popen) -> tuple[int, str]:
+    printed, _ = process.communicate(timeout=300)
+    return process.returncode, printed
+
+
+def ran(printed: str) -> set[str]:
+    return set(re.findall(r"\] (\S+) done \(", printed))
+
+
+def make_checkout(folder: Path) -> None:
+    """The pipeline of this checkout, its module, and the notebooks `first`, `part/second` and `part/third`."""
+    for name in ("pipeline", "profiles", "src"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "Snakefile", "requirements.txt", "requirements-gpu.txt"):
+        shutil.copy(ROOT / name, folder)
+    for profile in (folder / "pipeline/profiles").glob("*.yaml"):
+        profile.write_text("{}\n")
+    for name, content in {"book/index.md": "# The book\n", "_config.yml": "", "_toc.yml": ""}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content)
+    for name, content in STAND_INS.items():
+        (folder / "stand_ins" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "stand_ins" / name).write_text(content)
+    for name in ("first", "part/second", "part/third"):
+        write(folder / f"notebooks/{name}.ipynb", say(Path(name).name))
