@@ -11,6 +11,7 @@ import sys
 import types
 import warnings
 from importlib.machinery import PathFinder, SourceFileLoader
+from typing import Any
 
 import jax
 import jax.extend.core
@@ -51,7 +52,7 @@ def load() -> types.ModuleType:
         raise
     finally:
         sys.meta_path.remove(_Finder)
-    empirical = sys.modules[f"{_NAME}._src.empirical"]
+    empirical: Any = sys.modules[f"{_NAME}._src.empirical"]
     empirical._eqn_vjp_fn, empirical._get_flops = _eqn_vjp_fn, _get_flops
     return package
 
@@ -78,7 +79,7 @@ class _Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
         spec = PathFinder.find_spec(name, path) if name.partition(".")[0] == _NAME else None
-        if spec is not None:
+        if spec is not None and spec.origin is not None:
             spec.loader = _Loader(name, spec.origin)
         return spec
 
@@ -113,7 +114,7 @@ class _View:
 
 def _flatten_fun_nokwargs(fn, tree):
     """fn of flat arguments, with flat outputs; and a function that gives their tree after a call."""
-    trees = []
+    trees: list[Any] = []
 
     def flat(*leaves):
         out, out_tree = jax.tree.flatten(fn(*jax.tree.unflatten(tree, leaves)))

@@ -17,7 +17,8 @@ def use_precision(precision: str) -> None:
     """
     check_choice("precision", precision, _PRECISIONS)
     wanted = precision == "float64"
-    if jax.config.jax_enable_x64 != wanted and jax.live_arrays():
+    is_set = jax.config.jax_enable_x64  # type: ignore[attr-defined]  # JAX makes its flags when it runs
+    if is_set != wanted and jax.live_arrays():
         raise RuntimeError("use_precision: arrays exist already; call it first, in a fresh process")
     jax.config.update("jax_enable_x64", wanted)
     jax.config.update("jax_default_matmul_precision", "float32")
@@ -28,4 +29,4 @@ def float64():
     try:
         return jax.enable_x64(True)
     except (AttributeError, TypeError):  # JAX before 0.8
-        return jax.experimental.enable_x64(True)
+        return jax.experimental.enable_x64(True)  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Spectral norms of operators by Lanczos, from a fixed number of products."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -55,7 +56,7 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
         top = jnp.max(jnp.abs(jnp.linalg.eigvalsh(operator.dense())))
         return Norm(top, jnp.zeros_like(top))
     if operator.cheap_dense and rows <= _DENSE_ROWS:
-        product = functools.partial(jnp.matmul, operator.dense())
+        product: Callable[[Array], Array] = functools.partial(jnp.matmul, operator.dense())
     else:
         product = operator.matvec
     dtype = jax.eval_shape(product, jax.ShapeDtypeStruct((rows,), jnp.result_type(float))).dtype

@@ -52,7 +52,7 @@ class Trajectory(NamedTuple):
     observed: Any
     diverged_at: Int[Array, ""]
     stable_learning_rate: PyTree
-    state: TrainingState
+    state: TrainingState | None
 
     @property
     def divergence(self) -> Divergence:
@@ -107,7 +107,8 @@ def require_finite(trajectories, *, may_diverge: str = ""):
         return trajectories
     for run, each in zip(runs, diverged):
         if np.any(each):
-            raise ValueError(_how_it_diverged(run, np.unravel_index(np.argmax(each), each.shape)))
+            first = np.unravel_index(np.argmax(each), each.shape)
+            raise ValueError(_how_it_diverged(run, tuple(map(int, first))))
     return trajectories
 
 
