@@ -53,6 +53,7 @@ class NotebookFigure(Figure):
     """`notebook tag` with the options and the caption of `{figure}`; `:alt:` is required."""
 
     required_arguments = 2
+    arguments: list[str]
 
     def run(self):
         env = self.state.document.settings.env
