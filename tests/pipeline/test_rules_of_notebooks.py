@@ -54,9 +54,11 @@ every_parameter = parameters_where(lambda default: True)
 def read_once():
     """Thousands of values are tried: each notebook is read and parsed for the first of them."""
     cells, statements = run_notebook._code_cells, run_notebook._top_statements
+    is_either = lambda each: run_notebook._imports_rules(each) or run_notebook._checks_parameters(each)
+    needed = functools.cache(lambda source: list(filter(is_either, statements(source))))
     with (
         mock.patch.object(run_notebook, "_code_cells", functools.cache(cells)),
-        mock.patch.object(run_notebook, "_top_statements", functools.cache(lambda source: list(statements(source)))),
+        mock.patch.object(run_notebook, "_top_statements", needed),
     ):
         yield
 
