@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from earlytime import claims
 from earlytime._claim_files import Claim, collect
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -99,6 +99,7 @@ def test_no_verdict_below_the_sizes_or_the_seeds():
     assert small.verdict == "not run" and "dim = 32" in small.reason
 
 
+@settings(deadline=None)  # a busy machine
 @given(cases, st.sampled_from(["mean", "every"]), numbers, st.randoms())
 def test_the_order_of_the_seeds_changes_no_verdict(cases, seeds, bound, random):
     claim = CLAIM._replace(seeds=seeds, criterion={"at_most": bound})
@@ -109,6 +110,7 @@ def test_the_order_of_the_seeds_changes_no_verdict(cases, seeds, bound, random):
         assert case._replace(values=()) == second.cases[name]._replace(values=())
 
 
+@settings(deadline=None)  # a busy machine
 @given(cases, st.dictionaries(names, plain, max_size=3))
 def test_what_is_recorded_is_read_back_and_judged_the_same(tmp_path_factory, cases, sizes):
     path = tmp_path_factory.mktemp("round") / "results.json"
@@ -120,6 +122,7 @@ def test_what_is_recorded_is_read_back_and_judged_the_same(tmp_path_factory, cas
         assert finding.sizes == sizes | more
 
 
+@settings(deadline=None)  # a busy machine
 @given(
     arrays.arrays(np.float32, st.integers(1, 3), elements=st.floats(-10, 10, width=32)), st.integers(-(2**31), 2**31)
 )
