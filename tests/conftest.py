@@ -1,12 +1,20 @@
-"""Tests run in float64 unless a test says otherwise: brute force is only worth its name there."""
+"""Tests run in float64 unless a test says otherwise: brute force is only worth its name there.
+
+Annotations are checked on every call, doctests included, and nothing is broadcast or promoted in silence.
+"""
 
 import os
 
 import jax
 import pytest
 from cifar10_archives import GOOD
+from jaxtyping import install_import_hook
+
+install_import_hook("earlytime", "type_checks.checked")  # before anything imports it
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 # The workers of pytest-xdist share the cores; XLA asks this for the number of its threads.
 os.environ["NPROC"] = str(max(1, os.cpu_count() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
 

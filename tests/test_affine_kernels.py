@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refused
 from scipy import integrate, stats
 
 
@@ -113,15 +114,15 @@ def test_float64_whatever_the_precision():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="^depth: "):
+    with refused("depth"):
         et.affine_kernels.affine_kernel("erf", depth=0)
-    with pytest.raises(ValueError, match="^activation: "):
+    with refused("activation"):
         et.affine_kernels.affine_kernel("gelu2", depth=1)
     for build in (et.affine_kernels.affine_kernel, et.deep_kernels.deep_kernel):
-        with pytest.raises(ValueError, match="^weight_std: "):
+        with refused("weight_std"):
             build("erf", depth=1, weight_std=0.0)
     kernel = et.affine_kernels.affine_kernel("erf", depth=1)
-    with pytest.raises(ValueError, match="^mean_squared_rho: "):
+    with refused("mean_squared_rho"):
         et.affine_kernels.affine_features(kernel, dim=3, mean_squared_rho=-1.0)
-    with pytest.raises(ValueError, match="^dim: "):
+    with refused("dim"):
         et.affine_kernels.affine_features(kernel, dim=0, mean_squared_rho=0.1)

@@ -1,7 +1,7 @@
 import earlytime as et
 import jax
 import numpy as np
-import pytest
+from refusals import refused
 
 
 def test_comparison_is_its_definitions():
@@ -41,6 +41,24 @@ def test_comparison_is_its_definitions():
     assert np.all(compared.population_discrepancy[1:] < compared.test_discrepancy[1:])
     np.testing.assert_allclose(compared.linear_limit_loss, half(model.predict(task.x, 10**7) - task.y), rtol=1e-6)
     assert et.require_finite(compared) is compared
+    for inputs in ("train", "test", "population"):
+        gaps = np.asarray(getattr(compared, f"{inputs}_discrepancy"))
+        largest = [float(compared.largest_gap(inputs, until=until)) for until in (0, 2, 3, 29, 30, 100)]
+        assert largest == [0.0, 0.0, gaps[1], gaps[1], gaps.max(), gaps.max()]
+        assert gaps[2] > gaps[1] > 0  # so that it matters where to stop
+
+
+def test_the_largest_gap_is_one_per_seed():
+    never = et.comparison.Comparison(*[np.zeros(())] * 12)
+    seeds = never._replace(
+        steps=np.array([[0, 5, 9], [0, 5, 9]]), test_discrepancy=np.array([[0.0, 3.0, 1.0], [0.0, 2.0, 7.0]])
+    )
+    assert seeds.largest_gap("test", until=9).tolist() == [3.0, 7.0]
+    assert seeds.largest_gap("test", until=8).tolist() == [3.0, 2.0]
+    with refused("inputs"):
+        seeds.largest_gap("fresh", until=9)
+    with refused("until"):
+        seeds.largest_gap("test", until=-1)
 
 
 def test_outputs_on_the_test_set_are_needed():
@@ -56,5 +74,5 @@ def test_outputs_on_the_test_set_are_needed():
         record_steps=(0,),
     )
     model = et.linear_model(lambda x: x, task.x, task.y, learning_rate=1.0)
-    with pytest.raises(ValueError, match="^trajectory: .*pass x_test"):
+    with refused("trajectory", saying="pass x_test"):
         et.compare(run, model, *task)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refused
 
 BUILDERS = {
     "fully connected": lambda **o: et.fully_connected(12, 8, "tanh", depth=3, **o),
@@ -170,5 +171,5 @@ def test_equal_arguments_give_equal_networks(build):
     ],
 )
 def test_bad_arguments_are_named(name, build):
-    with pytest.raises(ValueError, match=f"^{name}: "):
+    with refused(name):
         build()

@@ -2,6 +2,7 @@ import earlytime as et
 import jax
 import numpy as np
 import pytest
+from refusals import refused
 
 DIM = 5
 X = np.asarray(et.sample_inputs(jax.random.key(0), 12, DIM, spectrum=np.linspace(0.2, 1.8, DIM), rotate=True))
@@ -56,7 +57,7 @@ def test_trace_estimate_is_unbiased_and_is_its_formula():
     ],
 )
 def test_bad_arguments_are_named(name, call):
-    with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"^{name}: "):
+    with np.errstate(all="ignore"), refused(name):
         call()
 
 
@@ -67,5 +68,5 @@ def test_the_early_phase_is_five_time_constants_of_the_loss():
         # With Sigma = I and n >> d the feature covariance is layers * zeta^2 / d, and the loss falls at twice its rate.
         contraction = (1 - rate * layers * moments.zeta**2 / dim) ** (2 * steps)
         assert contraction == pytest.approx(np.exp(-10), rel=0.1)
-    with pytest.raises(ValueError, match="^moments: expected zeta"):
+    with refused("moments", saying="expected zeta"):
         et.features.early_phase(et.gaussian_moments("abs"), trained="both", dim=dim, learning_rate=rate)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from refusals import refused
 
 N, D, M = 13, 4, 6
 X = np.asarray(et.sample_inputs(jax.random.key(0), N, D))
@@ -110,7 +111,7 @@ def test_seeds_in_one_program():
 
 
 def test_any_network_and_pytree():
-    apply = lambda params, images: jnp.sum(images * params["a"]["k"], axis=(1, 2)) + params["b"]
+    apply = lambda params, images: jnp.sum(images * params["a"]["k"][None], axis=(1, 2)) + params["b"]
     images = np.random.default_rng(1).normal(size=(9, 3, 2))
     params = {"a": {"k": jnp.zeros((3, 2))}, "b": jnp.zeros(())}
     trajectory = et.train(
@@ -206,7 +207,7 @@ def test_compiled_once_for_different_steps_and_rates():
     ],
 )
 def test_bad_arguments_are_named(name, changes):
-    with pytest.raises(ValueError, match=f"^{name}: "):
+    with refused(name):
         run(**changes)
 
 
@@ -219,9 +220,9 @@ def test_bad_data_are_named():
         ("x", X * np.inf, Y),
         ("y", X, Y / 0.0 * 0),
     ]:
-        with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"^{name}: "):
+        with np.errstate(all="ignore"), refused(name):
             call(NETWORK.apply, x, y)
-    with pytest.raises(ValueError, match="^apply_fn: "):
+    with refused("apply_fn"):
         call(lambda params, x: NETWORK.apply(params, x)[:, None], X, Y)
 
 

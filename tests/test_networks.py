@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refused
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "softplus", "abs"])
@@ -98,7 +99,7 @@ def test_equal_outputs_give_equal_networks():
     ],
 )
 def test_bad_outputs_are_named(name, call):
-    with pytest.raises(ValueError, match=f"^{name}: "):
+    with refused(name):
         call()
 
 
@@ -111,5 +112,5 @@ def run(network):
     [("dim", (0, 4, "erf")), ("width", (3, 0, "erf")), ("width", (3, 5, "erf")), ("activation", (3, 4, "gelu2"))],
 )
 def test_bad_arguments_are_named(name, arguments):
-    with pytest.raises(ValueError, match=f"^{name}: "):
+    with refused(name):
         et.two_layer(*arguments)

@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refused
 
 KEY = jax.random.key(3)
 
@@ -74,7 +75,7 @@ def test_spectral_norm_over_seeds_and_in_float32(monkeypatch):
     ],
 )
 def test_bad_arguments_are_named(name, call):
-    with pytest.raises(ValueError, match=f"^{name}: "):
+    with refused(name):
         call()
 
 

@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
 
 def test_interval_is_students_t():
@@ -52,7 +53,7 @@ def test_exponent_and_interval_are_those_of_the_seeds():
     ],
 )
 def test_bad_power_laws_are_named(name, sizes, values):
-    with pytest.raises(ValueError, match=f"^{name}: "):
+    with refused(name):
         et.fit_power_law(sizes, values)
 
 
@@ -87,7 +88,7 @@ def test_every_seed_gets_its_own_part_of_what_was_drawn_before(batch_size):
     at_once = et.over_seeds(lambda key: run(key, draw(key), 1.0), 5, 4)
     values = et.over_seeds(run, 5, 4, 1.0, per_seed=drawn, batch_size=batch_size)
     np.testing.assert_allclose(values, at_once, rtol=1e-6)
-    with pytest.raises(ValueError, match="^per_seed: "):
+    with refused("per_seed"):
         et.over_seeds(run, 5, 3, 1.0, per_seed=drawn, batch_size=batch_size)
 
 
@@ -102,5 +103,5 @@ def test_every_seed_gets_its_own_part_of_what_was_drawn_before(batch_size):
 )
 def test_bad_seeds_are_named(name, arguments):
     seed, num_seeds, batch_size = arguments
-    with pytest.raises(ValueError, match=f"^{name}: "):
+    with refused(name):
         et.over_seeds(lambda key: 0.0, seed, num_seeds, batch_size=batch_size)

@@ -4,6 +4,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+
+def along(table: Float[Array, "..."], values) -> Shaped[Array, "..."]:
+    """The values with axes in front, until there are as many as the table has."""
+    values = jnp.asarray(values)
+    return values.reshape((1,) * (table.ndim - values.ndim) + values.shape)
 
 
 def split_blocks(tree, block_size: int):

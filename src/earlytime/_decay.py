@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from earlytime._blocks import along
 from earlytime._validation import is_concrete
 from jaxtyping import Array, Float
 
@@ -41,10 +42,11 @@ def gain(learning_rate, eigenvalues, steps):
         if not np.issubdtype(values.dtype, np.integer) or values.size == 0 or values.min() < 0:
             raise ValueError(f"steps: expected whole numbers >= 0, got {steps!r}")
     t = jnp.asarray(steps, dtype=eigenvalues.dtype)[..., None]
+    eigenvalues = along(t, eigenvalues)
     rate = learning_rate * eigenvalues
     learned = learned_in_steps(rate, t)
     # A direction that no sample has (λ = 0) has projection 0 and is never learned.
-    seen = eigenvalues > jnp.finfo(rate.dtype).eps * eigenvalues[-1]
+    seen = eigenvalues > jnp.finfo(rate.dtype).eps * eigenvalues[..., -1:]
     return jnp.where(seen, learned / jnp.where(seen, eigenvalues, 1.0), learning_rate * t)
 
 

@@ -4,6 +4,8 @@ import math
 from typing import NamedTuple
 
 import jax
+from earlytime._arrays import Real
+from earlytime._blocks import along
 from earlytime._validation import check_choice, check_integer
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -39,7 +41,7 @@ def check_convolution(shape, filter_size, padding) -> tuple[int, ...]:
     return tuple(int(side) for side in shape)
 
 
-def draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]], bias_std: float) -> tuple[Layer, ...]:
+def draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]], bias_std: Real) -> tuple[Layer, ...]:
     """A layer of each shape, with biases unless bias_std is 0."""
 
     def one(key, shape):
@@ -49,12 +51,12 @@ def draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]], bias_std: float) -> t
     return tuple(one(key, shape) for key, shape in zip(jax.random.split(key, len(shapes)), shapes))
 
 
-def affine(layer: Layer, product, weight_std: float, bias_std: float):
+def affine(layer: Layer, product, weight_std: Real, bias_std: Real):
     """σ_w/√(fan-in) · product + σ_b b."""
     h = weight_std / math.sqrt(math.prod(layer.w.shape[:-1])) * product
-    return h if layer.b is None else h + bias_std * layer.b
+    return h if layer.b is None else h + bias_std * along(h, layer.b)
 
 
-def dense(layer: Layer, z, weight_std: float, bias_std: float):
+def dense(layer: Layer, z, weight_std: Real, bias_std: Real):
     """A layer whose inputs z: (n, fan_in) are all connected."""
     return affine(layer, z @ layer.w, weight_std, bias_std)

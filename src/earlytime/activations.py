@@ -4,13 +4,14 @@ An activation is a name from `ACTIVATIONS`, `leaky_relu(slope)`, or any function
 differentiate and that acts entry by entry.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray, Numbers, Real
 from earlytime._validation import check_choice, check_finite
 from earlytime.precision import float64
 from jaxtyping import Array, Float
@@ -24,7 +25,7 @@ class LeakyRelu:
 
     slope: float
 
-    def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, z: Real | Float[AnyArray, "..."]) -> Float[Array, "..."]:
         return jnp.where(z >= 0, z, self.slope * z)
 
 
@@ -38,11 +39,14 @@ ACTIVATIONS = {
 }
 
 
-def leaky_relu(slope: float) -> LeakyRelu:
+def leaky_relu(slope: Real) -> LeakyRelu:
     """The activation z for z >= 0, slope * z for z < 0.
 
     Args:
         slope: the slope below zero; 0 is ReLU, -1 is |z|.
+
+    Raises:
+        ValueError: a slope that is not finite.
 
     Example:
         >>> print(leaky_relu(0.2)(jnp.array([-1.0, 2.0])))
@@ -79,7 +83,7 @@ class GaussianMoments(NamedTuple):
 _LIMIT, _NODES = 13.0, 32
 
 
-def gaussian_moments(activation: Activation, *, kinks: Sequence[float] = (0.0,)) -> GaussianMoments:
+def gaussian_moments(activation: Activation, *, kinks: Numbers = (0.0,)) -> GaussianMoments:
     r"""The four Gaussian moments of an activation.
 
     $$\zeta = E[\varphi'(g)], \quad \vartheta_0 = E[\varphi(g)], \quad
@@ -124,7 +128,7 @@ def gaussian_moments(activation: Activation, *, kinks: Sequence[float] = (0.0,))
     )
 
 
-def gaussian_quadrature(kinks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def gaussian_quadrature(kinks: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """Nodes g: (N,) and weights: (N,) with Σ weights · f(g) = E[f(g)], for f smooth between the kinks."""
     edges = np.unique(np.concatenate([np.arange(-_LIMIT, _LIMIT + 1), kinks]))
     edges = edges[(edges >= -_LIMIT) & (edges <= _LIMIT)]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray, Real
 from earlytime._validation import check_integer, check_not_negative, check_scales
 from earlytime.activations import Activation, resolve_activation
 from earlytime.deep_kernels import one_pair
@@ -32,9 +33,7 @@ class AffineKernel(NamedTuple):
     norms: Float[np.ndarray, "3 3"]
 
 
-def affine_kernel(
-    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
-) -> AffineKernel:
+def affine_kernel(activation: Activation, *, depth: int, weight_std: Real = 1.0, bias_std: Real = 0.0) -> AffineKernel:
     r"""The derivatives of a deep network's tangent kernel that decide what it learns early.
 
     $$\Theta(x, x') \approx \kappa'(0)\,\rho + \kappa(0) + \tfrac12\kappa''(0)\,\rho^2, \qquad
@@ -49,6 +48,9 @@ def affine_kernel(
 
     Returns:
         AffineKernel.
+
+    Raises:
+        ValueError: as `deep_kernel`.
 
     Example:
         >>> kernel = affine_kernel("erf", depth=4)
@@ -72,7 +74,7 @@ def _derivatives(phi, weight_std, bias_std, depth):
     return in_rho[1], 2 * in_rho[2], in_lengths
 
 
-def _taylor(f: Callable, at: Float[Array, ""]) -> Float[Array, "3 ..."]:
+def _taylor(f: Callable, at: Float[AnyArray, ""]) -> Float[Array, "3 ..."]:
     """f, f' and f''/2 at a point."""
     once = lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))
     (value, first), (_, second) = jax.jvp(once, (at,), (jnp.ones_like(at),))
@@ -90,14 +92,14 @@ class AffineFeatures(NamedTuple):
     linear: Float[Array, ""]
     norms: Float[Array, "3 p"]
 
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n d+p"]:
+    def __call__(self, x: Float[AnyArray, "n d"]) -> Float[Array, "n _"]:
         excess = jnp.linalg.norm(x, axis=1) / np.sqrt(x.shape[1]) - 1
         powers = jnp.stack([jnp.ones_like(excess), excess, excess**2], axis=1)
         return jnp.concatenate([self.linear * x, powers @ jnp.asarray(self.norms, x.dtype)], axis=1)
 
 
 def affine_features(
-    kernel: AffineKernel, *, dim: int, mean_squared_rho: float, equal_norms: bool = False
+    kernel: AffineKernel, *, dim: int, mean_squared_rho: Real, equal_norms: bool = False
 ) -> AffineFeatures:
     r"""The feature map of the linear model that a deep network follows early on.
 
@@ -127,5 +129,5 @@ def affine_features(
         norms = norms * jnp.asarray([[1.0, 0, 0], [0, 0, 0], [0, 0, 0]])
     # A kernel's table of derivatives is positive semidefinite, so it has a square root.
     values, vectors = jnp.linalg.eigh(norms)
-    root = vectors * jnp.sqrt(jnp.maximum(values, 0))
+    root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
     return AffineFeatures(jnp.sqrt(jnp.maximum(kernel.slope, 0) / dim), root)

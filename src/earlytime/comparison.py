@@ -3,6 +3,9 @@ r"""Network against linear model, step by step."""
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
+from earlytime._arrays import AnyArray
+from earlytime._validation import check_choice
 from earlytime.linear_models import LinearModel
 from earlytime.trajectories import Trajectory
 from jaxtyping import Array, Float, Int, PyTree
@@ -35,14 +38,34 @@ class Comparison(NamedTuple):
     diverged_at: Int[Array, ""]
     stable_learning_rate: PyTree
 
+    def largest_gap(self, inputs: str, *, until: int) -> Float[np.ndarray, "..."]:
+        """The largest discrepancy at any recorded step up to one, of every run along the leading axes.
+
+        Args:
+            inputs: "train", "test" or "population": which discrepancy.
+            until: the last step that counts.
+
+        Returns:
+            (...), such as (num_seeds,) of what `over_seeds` returned.
+
+        Raises:
+            ValueError: no such discrepancy, or no step that was recorded up to `until`.
+        """
+        check_choice("inputs", inputs, ("train", "test", "population"))
+        counts = np.asarray(self.steps) <= until
+        if not counts.any(axis=-1).all():
+            raise ValueError(f"until: expected at least the first recorded step, got {until}")
+        gap = np.asarray(getattr(self, f"{inputs}_discrepancy"))
+        return np.asarray(np.where(counts, gap, 0.0).max(axis=-1))
+
 
 def compare(
     trajectory: Trajectory,
     model: LinearModel,
-    x: Float[Array, "n d"],
-    y: Float[Array, " n"],
-    x_test: Float[Array, "n_test d"],
-    y_test: Float[Array, " n_test"],
+    x: Float[AnyArray, "n d"],
+    y: Float[AnyArray, " n"],
+    x_test: Float[AnyArray, "n_test d"],
+    y_test: Float[AnyArray, " n_test"],
 ) -> Comparison:
     """Compare a trained network with its linear model at the recorded steps.
 
@@ -69,9 +92,9 @@ def compare(
     return Comparison(
         steps=trajectory.steps,
         network_train_loss=trajectory.train_loss,
-        linear_train_loss=half_mean_square(on_train - y),
-        network_test_loss=half_mean_square(trajectory.test_outputs - y_test),
-        linear_test_loss=half_mean_square(on_test - y_test),
+        linear_train_loss=half_mean_square(on_train - y[None, :]),
+        network_test_loss=half_mean_square(trajectory.test_outputs - y_test[None, :]),
+        linear_test_loss=half_mean_square(on_test - y_test[None, :]),
         linear_limit_loss=half_mean_square(model.predict_limit(x) - y),
         train_discrepancy=jnp.mean((trajectory.train_outputs - on_train) ** 2, axis=1),
         test_discrepancy=jnp.mean(gap, axis=1),

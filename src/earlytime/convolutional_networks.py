@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray, Real
 from earlytime._layers import Layer, affine, check_convolution, check_readout, dense, draw
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import Activation, resolve_activation
@@ -25,8 +26,8 @@ def convolutional(
     depth: int,
     filter_size: int,
     padding: str = "circular",
-    weight_std: float = 1.0,
-    bias_std: float = 0.0,
+    weight_std: Real = 1.0,
+    bias_std: Real = 0.0,
     num_outputs: int | None = None,
 ) -> Network:
     r"""A convolutional network with `depth` hidden layers, on sequences or images.
@@ -55,6 +56,7 @@ def convolutional(
             the input, an unknown padding.
 
     Example:
+        >>> import jax
         >>> network = convolutional((8, 8, 3), 16, "erf", depth=2, filter_size=3)
         >>> network.apply(network.init(jax.random.key(0)), jnp.ones((2, 192))).shape
         (2,)
@@ -87,7 +89,7 @@ def _convolutional(shape, channels, phi, depth, filter_size, padding, weight_std
         filters = [(*sides, fan_in, fan_out) for fan_in, fan_out in zip(fans, fans[1:])]
         return draw(key, [*filters, (positions * channels, num_outputs or 1)], bias_std)
 
-    def apply(params: tuple[Layer, ...], x: Float[Array, "n d"]) -> Float[Array, "n *k"]:
+    def apply(params: tuple[Layer, ...], x: Float[AnyArray, "n d"]) -> Float[Array, "n *k"]:
         z = x.reshape(-1, *shape)
         for layer in params[:-1]:
             z = phi(_convolve(layer, z, padding, weight_std, bias_std))
@@ -105,8 +107,8 @@ def residual(
     num_blocks: int,
     filter_size: int = 3,
     padding: str = "circular",
-    weight_std: float = 1.0,
-    bias_std: float = 0.0,
+    weight_std: Real = 1.0,
+    bias_std: Real = 0.0,
     num_outputs: int | None = None,
 ) -> Network:
     r"""A wide residual network: a convolution, then residual blocks, then the readout of φ(z).
@@ -127,6 +129,7 @@ def residual(
         ValueError: as `convolutional`.
 
     Example:
+        >>> import jax
         >>> network = residual((8, 8, 3), 16, "relu", num_blocks=2)
         >>> network.apply(network.init(jax.random.key(0)), jnp.ones((2, 192))).shape
         (2,)
@@ -158,7 +161,7 @@ def _residual(shape, channels, phi, num_blocks, filter_size, padding, weight_std
         inside = [(*sides, channels, channels)] * (2 * num_blocks)
         return draw(key, [(*sides, shape[-1], channels), *inside, (positions * channels, num_outputs or 1)], bias_std)
 
-    def apply(params: tuple[Layer, ...], x: Float[Array, "n d"]) -> Float[Array, "n *k"]:
+    def apply(params: tuple[Layer, ...], x: Float[AnyArray, "n d"]) -> Float[Array, "n *k"]:
         convolve = lambda layer, z: _convolve(layer, z, padding, weight_std, bias_std)
         z = convolve(params[0], x.reshape(-1, *shape))
         for first, second in zip(params[1:-1:2], params[2:-1:2]):
@@ -169,7 +172,7 @@ def _residual(shape, channels, phi, num_blocks, filter_size, padding, weight_std
     return Network(init, apply)
 
 
-def _convolve(layer: Layer, z, padding: str, weight_std: float, bias_std: float):
+def _convolve(layer: Layer, z, padding: str, weight_std: Real, bias_std: Real):
     """One product per row of pixels, with the rows of its window side by side.
 
     On a CPU, in the loops of training, it is several times faster than XLA's convolution.

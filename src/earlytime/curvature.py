@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray
 from earlytime._validation import check_finite, check_shape, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
@@ -16,10 +17,10 @@ from earlytime.operators import Operator
 from earlytime.spectral import Norm, spectral_norm
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Num, PRNGKeyArray, PyTree
 
 
-def output_hessian(apply_fn: Callable, params: PyTree, x_single: Float[Array, " *d"]) -> Operator:
+def output_hessian(apply_fn: Callable, params: PyTree, x_single: Num[AnyArray, " *d"]) -> Operator:
     r"""The Hessian $H = \nabla_w^2 f(w; x)$ of the output at one input, as an operator.
 
     A product with it is a forward derivative of the gradient, $Hu = \partial_\epsilon \nabla_w
@@ -74,7 +75,7 @@ def _hessian_matrix(apply_fn, params, x):
 def hessian_norm(
     apply_fn: Callable,
     params: PyTree,
-    x_single: Float[Array, " *d"],
+    x_single: Num[AnyArray, " *d"],
     *,
     key: PRNGKeyArray,
     num_matvecs: int = 40,
@@ -109,7 +110,7 @@ def hessian_norm(
 
 
 def two_layer_hessian_norm(
-    params: TwoLayerParams, x_single: Float[Array, " d"], activation: Activation, *, trained: str
+    params: TwoLayerParams, x_single: Float[AnyArray, " d"], activation: Activation, *, trained: str
 ) -> Float[Array, ""]:
     r"""The Hessian norm of a two-layer network in closed form.
 

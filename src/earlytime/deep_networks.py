@@ -7,7 +7,9 @@ readout gives one number per sample, or `num_outputs` of them.
 import functools
 from collections.abc import Sequence
 
-from earlytime._layers import Layer, check_readout, dense, draw
+from earlytime._arrays import AnyArray, Real, Steps
+from earlytime._layers import Layer as Layer
+from earlytime._layers import check_readout, dense, draw
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import Network
@@ -16,12 +18,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 def fully_connected(
     dim: int,
-    width: int | Sequence[int],
+    width: Steps,
     activation: Activation,
     *,
     depth: int,
-    weight_std: float = 1.0,
-    bias_std: float = 0.0,
+    weight_std: Real = 1.0,
+    bias_std: Real = 0.0,
     num_outputs: int | None = None,
 ) -> Network:
     r"""A fully connected network with `depth` hidden layers.
@@ -49,6 +51,7 @@ def fully_connected(
             negative or not finite.
 
     Example:
+        >>> import jax, jax.numpy as jnp
         >>> network = fully_connected(3, 8, "erf", depth=4)
         >>> params = network.init(jax.random.key(0))
         >>> len(params), network.apply(params, jnp.ones((2, 3))).shape
@@ -80,7 +83,7 @@ def _fully_connected(dim, widths, phi, weight_std, bias_std, num_outputs) -> Net
     def init(key: PRNGKeyArray) -> tuple[Layer, ...]:
         return draw(key, list(zip(sizes, sizes[1:])), bias_std)
 
-    def apply(params: tuple[Layer, ...], x: Float[Array, "n dim"]) -> Float[Array, "n *k"]:
+    def apply(params: tuple[Layer, ...], x: Float[AnyArray, "n dim"]) -> Float[Array, "n *k"]:
         h = dense(params[0], x, weight_std, bias_std)
         for layer in params[1:]:
             h = dense(layer, phi(h), weight_std, bias_std)

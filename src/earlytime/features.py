@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray, Real
 from earlytime._validation import check_finite, check_integer, check_not_negative, check_positive, check_trained
 from earlytime.activations import GaussianMoments
 from jaxtyping import Array, Float
@@ -22,14 +23,14 @@ class EarlyTimeFeatures(NamedTuple):
     constant: float | Float[Array, ""]
     norm: tuple[float, float, float] | None
 
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n p"]:
+    def __call__(self, x: Float[AnyArray, "n d"]) -> Float[Array, "n p"]:
         columns = [self.linear * x, jnp.broadcast_to(self.constant, (x.shape[0], 1)).astype(x.dtype)]
         if self.norm is not None:
             columns.append(norm_feature(self.norm, x)[:, None])
         return jnp.concatenate(columns, axis=1)
 
 
-def norm_feature(theta: tuple[float, float, float], x: Float[Array, "n d"]) -> Float[Array, " n"]:
+def norm_feature(theta: tuple[float, float, float], x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
     r"""q(x) = ϑ₀ + ϑ₁(‖x‖/√d - 1) + ϑ₂(‖x‖/√d - 1)², what the second layer sees of the norm.
 
     Source: Hu et al. 2020, Theorem 3.5.
@@ -50,7 +51,7 @@ def norm_feature(theta: tuple[float, float, float], x: Float[Array, "n d"]) -> F
 
 
 def early_time_features(
-    moments: GaussianMoments, *, trained: str, dim: int, trace_sigma_squared: float
+    moments: GaussianMoments, *, trained: str, dim: int, trace_sigma_squared: Real
 ) -> EarlyTimeFeatures:
     r"""The feature map ψ of the linear model that a two-layer network follows early on.
 
@@ -98,7 +99,7 @@ def early_time_features(
     )
 
 
-def estimate_trace_sigma_squared(x: Float[Array, "n d"]) -> Float[Array, ""]:
+def estimate_trace_sigma_squared(x: Float[AnyArray, "n d"]) -> Float[Array, ""]:
     r"""An unbiased estimate of Tr Σ² from inputs of mean zero.
 
     $$\widehat{\mathrm{Tr}\,\Sigma^2} =
@@ -128,7 +129,7 @@ def estimate_trace_sigma_squared(x: Float[Array, "n d"]) -> Float[Array, ""]:
     return (jnp.sum((x.T @ x) ** 2) - fourth) / (n * (n - 1))
 
 
-def early_phase(moments: GaussianMoments, *, trained: str, dim: int, learning_rate: float) -> float:
+def early_phase(moments: GaussianMoments, *, trained: str, dim: int, learning_rate: Real) -> float:
     r"""The length of the early phase in steps: five time constants of the linear model of isotropic inputs.
 
     A time constant of the outputs is $d/(\zeta^2\eta)$ steps with one layer trained and half of it with
@@ -149,7 +150,8 @@ def early_phase(moments: GaussianMoments, *, trained: str, dim: int, learning_ra
 
     Example:
         >>> from earlytime import gaussian_moments
-        >>> print(early_phase(gaussian_moments("relu"), trained="both", dim=50, learning_rate=1.0))
+        >>> steps = early_phase(gaussian_moments("relu"), trained="both", dim=50, learning_rate=1.0)
+        >>> print(f"{steps:.1f}")
         500.0
     """
     check_trained(trained)

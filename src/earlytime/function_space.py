@@ -3,12 +3,13 @@ r"""Training in function space: what a model with a constant kernel computes at 
 The loss has 1/n and $\text{time} = \eta \cdot \text{step}$, as everywhere: a kernel enters as Θ/n.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from earlytime import _decay
+from earlytime._arrays import AnyArray, Numbers, Real, Steps
+from earlytime._blocks import along
 from earlytime._decay import LearningRate
 from earlytime._validation import check_finite, check_momentum, check_positive, is_concrete
 from jaxtyping import Array, Float
@@ -33,12 +34,12 @@ class KernelDynamics(NamedTuple):
 
     def predict(
         self,
-        start: Float[Array, "n ..."] | float = 0.0,
+        start: Float[AnyArray, "n ..."] | float = 0.0,
         *,
-        steps: int | Sequence[int] | None = None,
-        time: float | Sequence[float] | None = None,
-        kernel_new: Float[Array, "q p"] | None = None,
-        start_new: Float[Array, "n_new ..."] | float = 0.0,
+        steps: Steps | None = None,
+        time: Real | Numbers | None = None,
+        kernel_new: Float[AnyArray, "q p"] | None = None,
+        start_new: Float[AnyArray, "n_new ..."] | float = 0.0,
     ) -> Float[Array, "... n"]:
         r"""Outputs after steps of gradient descent, or at times of gradient flow.
 
@@ -76,14 +77,16 @@ class KernelDynamics(NamedTuple):
         learned = self.learned(steps=steps, time=time)
         if kernel_new is None:
             change = jnp.einsum("pj,...j,jk->...pk", self.eigenvectors, learned, modes)
-            return start + change.reshape(*learned.shape[:-1], *labels.shape)
+            change = change.reshape(*learned.shape[:-1], *labels.shape)
+            return along(change, start) + change
         n_new = check_kernel_new(kernel_new, p, n)
         check_start("start_new", start_new, (n_new, *labels.shape[1:]))
         gain = self._gain(learned, steps=steps, time=time)
         change = jnp.einsum("qj,...j,jk->...qk", kernel_new @ self.eigenvectors, gain, modes)
-        return start_new + change.reshape(*learned.shape[:-1], n_new, *labels.shape[1:])
+        change = change.reshape(*learned.shape[:-1], n_new, *labels.shape[1:])
+        return along(change, start_new) + change
 
-    def transfer(self, kernel_new: Float[Array, "q p"], *, steps=None, time=None) -> Float[Array, "... q p"]:
+    def transfer(self, kernel_new: Float[AnyArray, "q p"], *, steps=None, time=None) -> Float[Array, "... q p"]:
         r"""The matrix $\Theta(x, X)\,\Theta^{-1}(I - \rho_t(\Theta))$ that takes y - f₀ to the change on new inputs.
 
         Args:
@@ -101,10 +104,14 @@ class KernelDynamics(NamedTuple):
         return jnp.einsum("qj,...j,pj->...qp", kernel_new @ self.eigenvectors, gain, self.eigenvectors)
 
     def learned(self, *, steps=None, time=None) -> Float[Array, "... p"]:
-        """1 - ρ, the share of every eigenvector that is learned, (p,) or (number of times, p)."""
+        """1 - ρ, the share of every eigenvector that is learned, (p,) or (number of times, p).
+
+        Raises:
+            ValueError: not exactly one of steps and time, negative ones, steps that are not whole.
+        """
         _check_when(steps, time)
-        rate, when = self._rate, steps if time is None else time
-        t = jnp.asarray(when, rate.dtype)[..., None]
+        t = jnp.asarray(steps if time is None else time, self.eigenvalues.dtype)[..., None]
+        rate = along(t, self._rate)
         if steps is not None:
             return self._by_momentum(
                 lambda: _decay.learned_in_steps(rate, t), lambda beta: 1 - _decay.steps_with_momentum(rate, t, beta)
@@ -113,7 +120,7 @@ class KernelDynamics(NamedTuple):
         learned = self._by_momentum(
             lambda: -jnp.expm1(-_decay.times(rate, t)), lambda beta: 1 - _decay.flow_with_momentum(rate, t, beta)
         )
-        return jnp.where(jnp.isinf(t) & ~self._seen, 0.0, learned)
+        return jnp.where(jnp.isinf(t) & ~along(t, self._seen), 0.0, learned)
 
     def _by_momentum(self, plain, heavy):
         """plain() without momentum, else heavy(β); both where a momentum that is traced may be 0."""
@@ -127,8 +134,7 @@ class KernelDynamics(NamedTuple):
 
     def _gain(self, learned, *, steps, time):
         """learned / λ, with its limit where λ is 0 to rounding."""
-        rate = self._rate
-        t = jnp.asarray(time if steps is None else steps, rate.dtype)[..., None]
+        t = jnp.asarray(time if steps is None else steps, self.eigenvalues.dtype)[..., None]
         t = t / self.learning_rate if steps is None else t
 
         def pushed(beta):
@@ -138,8 +144,9 @@ class KernelDynamics(NamedTuple):
         covered = self._by_momentum(lambda: t, pushed)
         # What no sample has is learned in no time, however long.
         limit = jnp.where(jnp.isfinite(t), covered * self.learning_rate / self.labels.shape[0], 0.0)
-        positive = self.eigenvalues > jnp.finfo(rate.dtype).eps * self.eigenvalues[-1]
-        return jnp.where(positive, learned / jnp.where(positive, self.eigenvalues, 1.0), limit)
+        eigenvalues = along(t, self.eigenvalues)
+        positive = eigenvalues > jnp.finfo(eigenvalues.dtype).eps * eigenvalues[..., -1:]
+        return jnp.where(positive, learned / jnp.where(positive, eigenvalues, 1.0), limit)
 
     @property
     def _seen(self):
@@ -162,11 +169,11 @@ class KernelDynamics(NamedTuple):
 
 
 def kernel_dynamics(
-    kernel: Float[Array, "p p"],
-    y: Float[Array, "n ..."],
+    kernel: Float[AnyArray, "p p"],
+    y: Float[AnyArray, "n ..."],
     *,
     learning_rate: LearningRate,
-    momentum: float = 0.0,
+    momentum: Real = 0.0,
 ) -> KernelDynamics:
     r"""Solve gradient descent on $\frac{1}{2n}\sum_i \|f(x_i) - y_i\|^2$ for a constant kernel.
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from earlytime._arrays import AnyArray, Real
+from earlytime._blocks import along
 from earlytime._decay import LearningRate
 from earlytime._validation import check_choice, is_concrete
 from earlytime.deep_kernels import Kernels
@@ -36,8 +38,9 @@ class TrainingProcess(NamedTuple):
     def at(self, *, steps=None, time=None) -> GaussianProcess:
         r"""Mean and covariance after steps of gradient descent, or at times of gradient flow.
 
-        $$\mu = A y, \qquad \Sigma = K(x, x) + A\, K(X, X)\, A^\top - A\, K(X, x) - K(x, X)\, A^\top, \qquad
-          A = \Theta(x, X)\, \Theta^{-1}\big(I - \rho_t(\Theta)\big)$$
+        $$\mu = A y, \qquad A = \Theta(x, X)\, \Theta^{-1}\big(I - \rho_t(\Theta)\big),$$
+
+        $$\Sigma = K(x, x) + A\, K(X, X)\, A^\top - A\, K(X, x) - K(x, X)\, A^\top$$
 
         Args:
             steps, time: as in `KernelDynamics.predict`; time=jnp.inf is the end of training.
@@ -47,20 +50,20 @@ class TrainingProcess(NamedTuple):
         """
         moved = self.dynamics.transfer(self.kernel_new, steps=steps, time=time)
         cross = moved @ self.nngp_new.T
-        covariance = self.prior + moved @ self.nngp @ jnp.swapaxes(moved, -1, -2)
+        covariance = along(moved, self.prior) + moved @ self.nngp @ jnp.swapaxes(moved, -1, -2)
         return GaussianProcess(moved @ self.dynamics.labels, covariance - cross - jnp.swapaxes(cross, -1, -2))
 
 
 def training_process(
     kernels: Callable[..., Kernels],
-    x: Float[Array, "n d"],
-    y: Float[Array, "n ..."],
-    x_new: Float[Array, "q d"],
+    x: Float[AnyArray, "n d"],
+    y: Float[AnyArray, "n ..."],
+    x_new: Float[AnyArray, "q d"],
     *,
     learning_rate: LearningRate,
-    momentum: float = 0.0,
+    momentum: Real = 0.0,
     trained: str = "all",
-    frozen_bias_std: float = 0.0,
+    frozen_bias_std: Real = 0.0,
 ) -> TrainingProcess:
     r"""What gradient descent on the squared loss makes of infinitely wide networks.
 
@@ -74,7 +77,7 @@ def training_process(
     Source: Lee et al. 2019, section 2.3, with 1/n in the loss.
 
     Args:
-        kernels: such as `fully_connected(...)` of this module.
+        kernels: such as `earlytime.infinite_width.fully_connected(...)`.
         x, y: (n, d) training inputs, and (n,) or (n, k) labels.
         x_new: (q, d) inputs to predict at.
         learning_rate: η, or a function of the largest stable one.
@@ -106,7 +109,7 @@ def training_process(
     return TrainingProcess(dynamics, kernel_new, train.nngp, new.nngp, prior)
 
 
-def _check_weights_part(kernel: Float[Array, "m m"]) -> None:
+def _check_weights_part(kernel: Float[AnyArray, "m m"]) -> None:
     """Raise if K - σ_b² has an eigenvalue below 0, beyond rounding."""
     if is_concrete(kernel):
         eigenvalues = jnp.linalg.eigvalsh(kernel)

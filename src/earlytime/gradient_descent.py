@@ -1,16 +1,17 @@
 r"""Gradient descent in one compiled program, with outputs recorded along the way."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray, Real, Steps
 from earlytime._blocks import map_blocks, sum_blocks
 from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
 from earlytime.losses import Loss, check_labels, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Num, PRNGKeyArray, PyTree
 
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
@@ -20,26 +21,27 @@ _POWER_ITERATIONS = 50
 def train(
     apply_fn: Callable,
     params: PyTree,
-    x: Float[Array, "n ..."],
-    y: Float[Array, "n ..."],
+    x: Num[AnyArray, "n ..."],
+    y: Num[AnyArray, "n ..."],
     *,
     learning_rate: float | PyTree,
     num_steps: int,
-    record_steps: Sequence[int],
+    record_steps: Steps,
     loss: Loss = "squared",
-    momentum: float = 0.0,
+    momentum: Real = 0.0,
     batch_size: int | None = None,
     key: PRNGKeyArray | None = None,
-    x_test: Float[Array, "n_test ..."] | None = None,
-    y_test: Float[Array, "n_test ..."] | None = None,
+    x_test: Num[AnyArray, "n_test ..."] | None = None,
+    y_test: Num[AnyArray, "n_test ..."] | None = None,
     observe: Callable | None = None,
     state: TrainingState | None = None,
     block_size: int = 2048,
 ) -> Trajectory:
     r"""Train by gradient descent and record the run.
 
-    $$\theta_{t+1} = \theta_t - \eta v_{t+1}, \qquad v_{t+1} = \beta v_t + \nabla L(\theta_t), \qquad
-      L(\theta) = \frac1n \sum_i \ell(f(x_i; \theta), y_i)$$
+    $$\theta_{t+1} = \theta_t - \eta v_{t+1}, \qquad v_{t+1} = \beta v_t + \nabla L(\theta_t),$$
+
+    $$L(\theta) = \frac1n \sum_i \ell(f(x_i; \theta), y_i)$$
 
     with $\ell = \frac12 \|f - y\|^2$ and $\beta = 0$ unless told otherwise. Pure: it works under jit and
     vmap and never raises once it runs; `require_finite` raises.

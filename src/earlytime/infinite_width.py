@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from earlytime import _neural_tangents
+from earlytime._arrays import AnyArray, Real
 from earlytime._layers import check_convolution
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
 from earlytime.deep_kernels import Kernels
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 _PADDINGS = {"circular": "CIRCULAR", "zero": "SAME"}
 # Gauss-Hermite nodes per dimension where neural-tangents has no closed form.
@@ -21,7 +22,7 @@ _QUADRATURE_NODES = 40
 
 
 def fully_connected(
-    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+    activation: Activation, *, depth: int, weight_std: Real = 1.0, bias_std: Real = 0.0
 ) -> Callable[..., Kernels]:
     r"""The NNGP and the tangent kernel of `earlytime.fully_connected` at infinite width.
 
@@ -56,8 +57,8 @@ def convolutional(
     depth: int,
     filter_size: int,
     padding: str = "circular",
-    weight_std: float = 1.0,
-    bias_std: float = 0.0,
+    weight_std: Real = 1.0,
+    bias_std: Real = 0.0,
 ) -> Callable[..., Kernels]:
     r"""The NNGP and the tangent kernel of `earlytime.convolutional` with infinitely many channels.
 
@@ -86,8 +87,8 @@ def residual(
     num_blocks: int,
     filter_size: int = 3,
     padding: str = "circular",
-    weight_std: float = 1.0,
-    bias_std: float = 0.0,
+    weight_std: Real = 1.0,
+    bias_std: Real = 0.0,
 ) -> Callable[..., Kernels]:
     r"""The NNGP and the tangent kernel of `earlytime.residual` with infinitely many channels.
 
@@ -115,7 +116,7 @@ def residual(
     return _kernels(stax.serial(convolve(), *blocks, phi(), stax.Flatten(), readout), shape)
 
 
-def _scales(weight_std: float, bias_std: float) -> dict:
+def _scales(weight_std: Real, bias_std: Real) -> dict:
     check_scales(weight_std, bias_std)
     return {"W_std": weight_std, "b_std": bias_std or None}
 
@@ -145,7 +146,7 @@ def _kernels(layer, shape: Sequence[int] | None = None) -> Callable[..., Kernels
     kernel_fn = layer[2]
     images = lambda x: x if x is None or shape is None else jnp.reshape(x, (-1, *shape))
 
-    def kernels(x: Float[Array, "n d"], x2: Float[Array, "n2 d"] | None = None) -> Kernels:
+    def kernels(x: Float[AnyArray, "n d"], x2: Float[AnyArray, "n2 d"] | None = None) -> Kernels:
         found = kernel_fn(images(x), images(x2), ("nngp", "ntk"))
         return Kernels(found.nngp, found.ntk)
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray
 from earlytime._validation import check_choice, check_finite, check_integer, is_concrete
 from earlytime.activations import Activation, resolve_activation
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -22,7 +23,7 @@ def sample_inputs(
     num_samples: int,
     dim: int,
     *,
-    spectrum: str | Float[Array, " dim"] = "isotropic",
+    spectrum: str | Float[AnyArray, " dim"] = "isotropic",
     entries: str = "gaussian",
     rotate: bool = False,
 ) -> Float[Array, "num_samples dim"]:
@@ -62,9 +63,9 @@ def sample_inputs(
     _check_spectrum(spectrum, dim)
     root = jnp.sqrt(jnp.asarray(spectrum, dtype=standard.dtype))
     if not rotate:
-        return standard * root
+        return standard * root[None, :]
     basis, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(dim), (dim, dim)))
-    return standard @ (basis * root) @ basis.T
+    return standard @ (basis * root[None, :]) @ basis.T
 
 
 def _check_spectrum(spectrum, dim: int) -> None:
@@ -81,7 +82,7 @@ def _check_spectrum(spectrum, dim: int) -> None:
 
 def teacher_labels(
     key: PRNGKeyArray,
-    x: Float[Array, "num_samples dim"],
+    x: Float[AnyArray, "num_samples dim"],
     *,
     width: int = 5,
     activation: Activation = "erf",
@@ -101,6 +102,9 @@ def teacher_labels(
     Returns:
         (n,) labels, +1 or -1.
 
+    Raises:
+        ValueError: a width below 1, an unknown activation.
+
     Example:
         >>> x = sample_inputs(jax.random.key(0), 4, 3)
         >>> print(jnp.abs(teacher_labels(jax.random.key(1), x)))
@@ -115,7 +119,7 @@ def teacher_labels(
     return jnp.where(phi(x @ w.T / np.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)
 
 
-def equal_norms(x: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+def equal_norms(x: Float[AnyArray, "n dim"]) -> Float[Array, "n dim"]:
     r"""The inputs, each scaled to norm $\sqrt d$.
 
     Args:
@@ -130,6 +134,9 @@ def equal_norms(x: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
 
 def random_labels(key: PRNGKeyArray, num_samples: int) -> Float[Array, " num_samples"]:
     """Labels ±1 that have nothing to do with the inputs.
+
+    Raises:
+        ValueError: num_samples below 1.
 
     Example:
         >>> print(jnp.abs(random_labels(jax.random.key(0), 3)))

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray, Real
 from earlytime._blocks import map_blocks, sum_blocks
 from earlytime._validation import check_finite, check_not_negative
 from earlytime.operators import Operator, low_rank
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Num, PyTree
 
 _BLOCK = 2048
 
@@ -21,8 +22,8 @@ _BLOCK = 2048
 def tangent_kernel(
     apply_fn: Callable,
     params: PyTree,
-    x: Float[Array, "n ..."],
-    x2: Float[Array, "n2 ..."] | None = None,
+    x: Num[AnyArray, "n ..."],
+    x2: Num[AnyArray, "n2 ..."] | None = None,
 ) -> Operator:
     r"""The empirical tangent kernel $\Theta(x, x') = \nabla_\theta f(x) \cdot \nabla_\theta f(x')$.
 
@@ -83,7 +84,7 @@ def _tangent_matrix(apply_fn, params, x, x2):
     return sum(flat(a) @ flat(b).T for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(columns)))
 
 
-def linear_kernel(features: Callable, x: Float[Array, "n d"], x2: Float[Array, "n2 d"] | None = None) -> Operator:
+def linear_kernel(features: Callable, x: Float[AnyArray, "n d"], x2: Float[AnyArray, "n2 d"] | None = None) -> Operator:
     r"""The kernel of a linear model, $\Theta^{lin}(x, x') = \psi(x) \cdot \psi(x')$.
 
     Args:
@@ -104,7 +105,7 @@ def linear_kernel(features: Callable, x: Float[Array, "n d"], x2: Float[Array, "
     return low_rank(psi, psi if x2 is None else features(x2))
 
 
-def stable_learning_rate(kernel: Float[Array, "n n"]) -> Float[Array, ""]:
+def stable_learning_rate(kernel: Float[AnyArray, "n n"]) -> Float[Array, ""]:
     r"""$2n/\lambda_{\max}(\Theta)$: gradient descent on the squared loss diverges above it.
 
     Args:
@@ -117,7 +118,7 @@ def stable_learning_rate(kernel: Float[Array, "n n"]) -> Float[Array, ""]:
     return 2 * kernel.shape[0] / jnp.linalg.eigvalsh(kernel)[-1]
 
 
-def gradient_norms(apply_fn: Callable, params: PyTree, x: Float[Array, "n ..."]) -> Float[Array, " n"]:
+def gradient_norms(apply_fn: Callable, params: PyTree, x: Num[AnyArray, "n ..."]) -> Float[Array, " n"]:
     r"""$\|\nabla_w f(w; x_i)\|$ of every input: the square roots of the tangent kernel's diagonal.
 
     One input after the other, so that only one gradient exists at a time.
@@ -135,7 +136,7 @@ def gradient_norms(apply_fn: Callable, params: PyTree, x: Float[Array, "n ..."])
     return jax.lax.map(lambda sample: jnp.linalg.norm(ravel_pytree(gradient(params, sample))[0]), jnp.asarray(x))
 
 
-def kernel_change(kernels: Float[Array, "r n n"]) -> Float[Array, " r"]:
+def kernel_change(kernels: Float[AnyArray, "r n n"]) -> Float[Array, " r"]:
     r"""$\|K(w_t) - K(w_0)\|_F/\|K(w_0)\|_F$ along a trajectory.
 
     Args:
@@ -150,12 +151,12 @@ def kernel_change(kernels: Float[Array, "r n n"]) -> Float[Array, " r"]:
     """
     if np.ndim(kernels) != 3 or np.shape(kernels)[1] != np.shape(kernels)[2]:
         raise ValueError(f"kernels: expected shape (r, n, n), got {np.shape(kernels)}")
-    change = jnp.linalg.norm(kernels - kernels[0], axis=(1, 2))
+    change = jnp.linalg.norm(kernels - kernels[:1], axis=(1, 2))
     return change / jnp.linalg.norm(kernels[0])
 
 
 def kernel_change_bound(
-    hessian_norms: Float[Array, " n"], distance: Float[Array, ""], gradient_norms: Float[Array, " n"]
+    hessian_norms: Float[AnyArray, " n"], distance: Real, gradient_norms: Float[AnyArray, " n"]
 ) -> Float[Array, "n n"]:
     r"""How far the tangent kernel can have moved, given how small the Hessian was on the way.
 

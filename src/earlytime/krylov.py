@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from earlytime import _decay
+from earlytime._arrays import AnyArray, Real
+from earlytime._blocks import along
 from earlytime._validation import check_integer, check_not_negative, check_shape
 from earlytime.operators import Operator
 from jaxtyping import Array, Float, Int
@@ -27,18 +29,18 @@ class KrylovDynamics(NamedTuple):
     projections: Float[Array, " k"]
     basis: Float[Array, "k n"]
 
-    def coefficients(self, steps: int | Int[Array, " r"] | list[int]) -> Float[Array, "... n"]:
+    def coefficients(self, steps: int | Int[AnyArray, " r"] | list[int]) -> Float[Array, "... n"]:
         r"""$\alpha_t = \Theta^{-1}\big(I - (I - \eta\Theta/n)^t\big)\,y$ at the given steps, (n,) or (len(steps), n).
 
         Raises:
             ValueError: steps that are negative or not whole.
         """
         gain = _decay.gain(self.learning_rate, self.eigenvalues, steps)
-        return (gain * self.projections) @ self.eigenvectors.T @ self.basis
+        return (gain * along(gain, self.projections)) @ self.eigenvectors.T @ self.basis
 
 
 def krylov_dynamics(
-    kernel: Operator, y: Float[Array, " n"], *, learning_rate: float, num_matvecs: int = 60
+    kernel: Operator, y: Float[AnyArray, " n"], *, learning_rate: Real, num_matvecs: int = 60
 ) -> KrylovDynamics:
     r"""Solve gradient descent on $\frac{1}{2n}\sum_i (f(x_i) - y_i)^2$ for a kernel that is only multiplied with.
 

@@ -3,11 +3,13 @@ r"""The papers' linear models, with exact predictions at any step of gradient de
 One eigendecomposition in feature space (p = d + 2 at most); nothing of size n × n exists.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from earlytime import _decay
+from earlytime._arrays import AnyArray, Steps
+from earlytime._blocks import along
 from earlytime._decay import LearningRate
 from earlytime._validation import check_data, check_not_negative
 from earlytime.activations import GaussianMoments
@@ -32,7 +34,7 @@ class LinearModel(NamedTuple):
     eigenvectors: Float[Array, "p p"]
     projections: Float[Array, " p"]
 
-    def coefficients(self, steps: int | Sequence[int]) -> Float[Array, "... p"]:
+    def coefficients(self, steps: Steps) -> Float[Array, "... p"]:
         r"""β at the given steps: $\beta_t = U \frac{1 - (1 - \eta\lambda)^t}{\lambda} U^\top \Psi^\top y/n$.
 
         Args:
@@ -45,9 +47,9 @@ class LinearModel(NamedTuple):
             ValueError: steps that are negative or not whole.
         """
         gain = _decay.gain(self.learning_rate, self.eigenvalues, steps)
-        return (gain * self.projections) @ self.eigenvectors.T
+        return (gain * along(gain, self.projections)) @ self.eigenvectors.T
 
-    def predict(self, x: Float[Array, "n d"], steps: int | Sequence[int]) -> Float[Array, "... n"]:
+    def predict(self, x: Float[AnyArray, "n d"], steps: Steps) -> Float[Array, "... n"]:
         """Outputs on x at any step of gradient descent, exactly.
 
         Args:
@@ -62,12 +64,12 @@ class LinearModel(NamedTuple):
         """
         return self.coefficients(steps) @ self.features(x).T
 
-    def predict_limit(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def predict_limit(self, x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
         """Outputs on x after infinitely many steps: the least-squares fit of smallest norm."""
         floor = self.eigenvalues.shape[0] * jnp.finfo(self.eigenvalues.dtype).eps * self.eigenvalues[-1]
         seen = self.eigenvalues > floor
         gain = jnp.where(seen, 1 / jnp.where(seen, self.eigenvalues, 1.0), 0.0)
-        return self.features(x) @ (self.eigenvectors @ (gain * self.projections))
+        return self.features(x) @ (self.eigenvectors @ (gain * along(gain, self.projections)))
 
     @property
     def stable_learning_rate(self) -> Float[Array, ""]:
@@ -76,7 +78,7 @@ class LinearModel(NamedTuple):
 
 
 def linear_model(
-    features: Callable, x: Float[Array, "n d"], y: Float[Array, " n"], *, learning_rate: LearningRate
+    features: Callable, x: Float[AnyArray, "n d"], y: Float[AnyArray, " n"], *, learning_rate: LearningRate
 ) -> LinearModel:
     r"""Solve gradient descent on the squared loss for the linear model βᵀψ(x), β = 0 at step 0.
 
@@ -114,8 +116,8 @@ def linear_model(
 
 def early_time_model(
     moments: GaussianMoments,
-    x: Float[Array, "n d"],
-    y: Float[Array, " n"],
+    x: Float[AnyArray, "n d"],
+    y: Float[AnyArray, " n"],
     *,
     trained: str,
     learning_rate: LearningRate,

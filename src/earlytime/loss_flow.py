@@ -1,10 +1,10 @@
 r"""Gradient flow on any loss in function space, where there is no closed form."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray, Numbers, Real
+from earlytime._blocks import along
 from earlytime._validation import check_finite, check_integer, is_concrete
 from earlytime.function_space import check_kernel_new, check_start
 from earlytime.losses import Loss, check_labels, resolve_loss
@@ -12,21 +12,22 @@ from jaxtyping import Array, Float
 
 
 def loss_flow(
-    kernel: Float[Array, "p p"],
-    y: Array,
+    kernel: Float[AnyArray, "p p"],
+    y: AnyArray,
     *,
     loss: Loss,
-    time: Sequence[float],
-    start: Float[Array, "n ..."],
-    kernel_new: Float[Array, "q p"] | None = None,
-    start_new: Float[Array, "n_new ..."] | float = 0.0,
+    time: Numbers,
+    start: Float[AnyArray, "n ..."],
+    kernel_new: Float[AnyArray, "q p"] | None = None,
+    start_new: Float[AnyArray, "n_new ..."] | Real = 0.0,
     max_steps: int = 100_000,
 ) -> tuple[Float[Array, "r n ..."], Float[Array, "r n_new ..."]]:
     r"""Gradient flow on any loss with a constant kernel, by diffrax.
 
     $$f(X) = f_0(X) + \Theta\alpha, \qquad
-      \frac{d\alpha_i}{d\,\text{time}} = -\frac1n \frac{\partial \ell}{\partial f}(f(x_i), y_i), \qquad
-      f(x) = f_0(x) + \Theta(x, X)\,\alpha$$
+      \frac{d\alpha_i}{d\,\text{time}} = -\frac1n \frac{\partial \ell}{\partial f}(f(x_i), y_i),$$
+
+    $$f(x) = f_0(x) + \Theta(x, X)\,\alpha$$
 
     Source: Lee et al. 2019, section 2.2 (its equations for a general loss).
 
@@ -94,7 +95,8 @@ def loss_flow(
     if kernel_new is None:
         return on_train, jnp.zeros((len(times), 0, *start.shape[1:]), start.dtype)
     change = jnp.einsum("qp,rpk->rqk", kernel_new, solution.ys)
-    return on_train, start_new + change.reshape(len(times), -1, *start.shape[1:])
+    change = change.reshape(len(times), -1, *start.shape[1:])
+    return on_train, along(change, start_new) + change
 
 
 def _increasing(time) -> bool:

@@ -5,19 +5,20 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray
 from earlytime._validation import check_choice, is_concrete
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 Loss = str | Callable
 
 
-def squared(outputs: Float[Array, "n ..."], y: Float[Array, "n ..."]) -> Float[Array, " n"]:
+def squared(outputs: Float[AnyArray, "n ..."], y: Num[AnyArray, "n ..."]) -> Float[Array, " n"]:
     r"""$\frac12 \|f(x_i) - y_i\|^2$ of every sample."""
     errors = (outputs - y) ** 2
     return (errors if errors.ndim == 1 else jnp.sum(errors, axis=1)) / 2
 
 
-def cross_entropy(outputs: Float[Array, "n ..."], y: Array) -> Float[Array, " n"]:
+def cross_entropy(outputs: Float[AnyArray, "n ..."], y: AnyArray) -> Float[Array, " n"]:
     r"""The cross-entropy of every sample, in nats.
 
     For outputs (n,), labels ±1: $\log(1 + e^{-y_i f(x_i)})$. For outputs (n, k), labels that are
@@ -35,7 +36,11 @@ LOSSES = {"squared": squared, "cross_entropy": cross_entropy}
 
 
 def resolve_loss(loss: Loss) -> Callable:
-    """The function (outputs, y) -> (n,) of a name, or the function itself."""
+    """The function (outputs, y) -> (n,) of a name, or the function itself.
+
+    Raises:
+        ValueError: an unknown name.
+    """
     if callable(loss):
         return loss
     check_choice("loss", loss, LOSSES)

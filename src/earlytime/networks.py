@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from earlytime._arrays import AnyArray
 from earlytime._validation import check_integer
 from earlytime.activations import Activation, resolve_activation
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -73,7 +74,7 @@ def _two_layer(dim: int, width: int, phi: Callable) -> Network:
         v = jax.random.rademacher(key_v, (width // 2,), dtype=w.dtype)
         return TwoLayerParams(w=jnp.concatenate([w, w]), v=jnp.concatenate([v, -v]))
 
-    def apply(params: TwoLayerParams, x: Float[Array, "n dim"]) -> Float[Array, " n"]:
+    def apply(params: TwoLayerParams, x: Float[AnyArray, "n dim"]) -> Float[Array, " n"]:
         # At the start each neuron meets its opposite before anything is rounded (v is ±1), so that
         # the output is 0 to the last bit, in whatever order the rest is added up. Neurons come first:
         # on a CPU a step then takes a fifth less time than with samples first.

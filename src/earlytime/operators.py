@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
@@ -36,7 +37,7 @@ class Operator:
     cheap_dense: bool
 
     @classmethod
-    def from_matrix(cls, matrix: Float[Array, "rows columns"]) -> "Operator":
+    def from_matrix(cls, matrix: Float[AnyArray, "rows columns"]) -> "Operator":
         """The operator of a matrix that exists.
 
         Example:
@@ -45,8 +46,12 @@ class Operator:
         """
         return cls(Partial(jnp.matmul, matrix), Partial(jnp.asarray, matrix), matrix.shape, True)
 
-    def matvec(self, u: Float[Array, " columns"]) -> Float[Array, " rows"]:
-        """The product with a vector."""
+    def matvec(self, u: Float[AnyArray, " columns"]) -> Float[Array, " rows"]:
+        """The product with a vector.
+
+        Raises:
+            ValueError: a vector of another shape.
+        """
         if np.shape(u) != (self.shape[1],):
             raise ValueError(f"u: expected shape ({self.shape[1]},), got {np.shape(u)}")
         return self.product(u)
@@ -84,7 +89,7 @@ def _scaled(a, factor, *args):
     return factor * a(*args)
 
 
-def low_rank(left: Float[Array, "n p"], right: Float[Array, "n2 p"]) -> Operator:
+def low_rank(left: Float[AnyArray, "n p"], right: Float[AnyArray, "n2 p"]) -> Operator:
     """The operator A Bᵀ of shape (n, n2) of two thin matrices."""
     return Operator(
         Partial(_low_rank_product, left, right),
@@ -102,7 +107,7 @@ def _low_rank_matrix(psi, psi2):
     return psi @ psi2.T
 
 
-def complement(operator: Operator, direction: Float[Array, " n"]) -> Operator:
+def complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Operator:
     r"""The operator off one direction, $(I - uu^\top) K (I - uu^\top)$ with u = direction/‖direction‖.
 
     Args:
@@ -121,7 +126,7 @@ def complement(operator: Operator, direction: Float[Array, " n"]) -> Operator:
     )
 
 
-def schur_complement(operator: Operator, direction: Float[Array, " n"]) -> Operator:
+def schur_complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Operator:
     r"""What is left of a kernel once one direction is fitted, $K - Kuu^\top K/(u^\top Ku)$.
 
     Where uᵀKu is far larger than everything else, gradient descent fits that direction first and

@@ -4,12 +4,13 @@ import functools
 import math
 
 import jax
+from earlytime._arrays import Real
 from earlytime._layers import Layer
 from earlytime.networks import Network
 from jaxtyping import PRNGKeyArray
 
 
-def layer_scales(params: tuple[Layer, ...], *, weight_std: float = 1.0, bias_std: float = 0.0) -> tuple[Layer, ...]:
+def layer_scales(params: tuple[Layer, ...], *, weight_std: Real = 1.0, bias_std: Real = 0.0) -> tuple[Layer, ...]:
     r"""What NTK parameterization multiplies a layer's parameters by: $\sigma_w/\sqrt{\text{fan-in}}$ and $\sigma_b$.
 
     Args:
@@ -39,7 +40,7 @@ def layer_scales(params: tuple[Layer, ...], *, weight_std: float = 1.0, bias_std
     )
 
 
-def standard_parameterization(network: Network, *, weight_std: float = 1.0, bias_std: float = 0.0) -> Network:
+def standard_parameterization(network: Network, *, weight_std: Real = 1.0, bias_std: Real = 0.0) -> Network:
     r"""The same functions with the scale in the weights, $W \sim N(0, \sigma_w^2/\text{fan-in})$.
 
     $$h^{l+1} = W^{l+1} z^l + b^{l+1}$$
@@ -74,7 +75,7 @@ def standard_parameterization(network: Network, *, weight_std: float = 1.0, bias
 
 
 @functools.cache
-def _standard_parameterization(network: Network, weight_std: float, bias_std: float) -> Network:
+def _standard_parameterization(network: Network, weight_std: Real, bias_std: Real) -> Network:
     def init(key: PRNGKeyArray) -> tuple[Layer, ...]:
         params = network.init(key)
         scales = layer_scales(params, weight_std=weight_std, bias_std=bias_std)

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.special
+from earlytime._arrays import Numbers
 from earlytime._validation import check_finite
 from jaxtyping import Float
 
 
-def confidence_interval(values: Float[np.ndarray, " num_seeds"]) -> tuple[float, float]:
+def confidence_interval(values: Numbers) -> tuple[float, float]:
     """The 95 % interval of the mean over seeds, by Student's t.
 
     Args:
@@ -16,6 +17,9 @@ def confidence_interval(values: Float[np.ndarray, " num_seeds"]) -> tuple[float,
 
     Returns:
         (low, high); infinite for a single seed, which says nothing about the spread.
+
+    Raises:
+        ValueError: no values, not one per seed, or values that are not finite.
 
     Example:
         >>> low, high = confidence_interval(np.array([1.0, 2.0, 3.0]))
@@ -49,7 +53,7 @@ class PowerLaw(NamedTuple):
     per_seed: Float[np.ndarray, " num_seeds"]
 
 
-def fit_power_law(sizes: Float[np.ndarray, " num_sizes"], values: Float[np.ndarray, "num_seeds num_sizes"]) -> PowerLaw:
+def fit_power_law(sizes: Numbers, values: Numbers) -> PowerLaw:
     r"""Fit values ≈ c · sizes^k by least squares of the logarithms, seed by seed.
 
     The exponent is the mean of the seeds' slopes, its interval Student's t over them. (Percentiles

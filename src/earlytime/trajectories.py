@@ -67,6 +67,9 @@ class Trajectory(NamedTuple):
 def log_spaced_steps(num_steps: int, num_records: int) -> tuple[int, ...]:
     """0, and up to num_records steps from 1 to num_steps with about equal ratios.
 
+    Raises:
+        ValueError: either number below 1.
+
     Example:
         >>> log_spaced_steps(100, 5)
         (0, 1, 3, 10, 32, 100)

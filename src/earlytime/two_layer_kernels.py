@@ -6,26 +6,28 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import AnyArray
 from earlytime._blocks import map_blocks, sum_blocks
 from earlytime._validation import check_finite, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
 from earlytime.operators import Operator
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 _BLOCK = 2048
 _NEURON_BLOCK = 4096
 
 
 def two_layer_kernel(
-    params: TwoLayerParams, x: Float[Array, "n dim"], activation: Activation, *, trained: str
+    params: TwoLayerParams, x: Float[AnyArray, "n dim"], activation: Activation, *, trained: str
 ) -> Operator:
     r"""The tangent kernel of a two-layer network, layer by layer.
 
     $$\Theta_1(x, x') = \frac{x^\top x'}{d} \cdot \frac1m \sum_r v_r^2\,
-        \varphi'(z_r)\,\varphi'(z'_r), \qquad
-      \Theta_2(x, x') = \frac1m \sum_r \varphi(z_r)\,\varphi(z'_r), \qquad
+        \varphi'(z_r)\,\varphi'(z'_r),$$
+
+    $$\Theta_2(x, x') = \frac1m \sum_r \varphi(z_r)\,\varphi(z'_r), \qquad
       z_r = w_r^\top x/\sqrt d$$
 
     Equal to `tangent_kernel` of the same layers; this closed form makes the dense matrix d times
@@ -66,7 +68,7 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
         width, dim = params.w.shape
         z = x @ params.w.T / np.sqrt(dim)
         phi_z, slope = jax.jvp(phi, (z,), (jnp.ones_like(z),))
-        return slope * params.v / np.sqrt(width * dim), phi_z / np.sqrt(width)
+        return slope * params.v[None, :] / np.sqrt(width * dim), phi_z / np.sqrt(width)
 
     def product(params, x, u):
         def pull(block, weights):
@@ -91,7 +93,7 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
             slopes, values = features(block, x)
             # Each block divides by its own number of neurons; the whole divides by all of them.
             share = weights.shape[0] / width
-            slopes, values = slopes * weights, values * weights
+            slopes, values = slopes * weights[None, :], values * weights[None, :]
             return (
                 share * (slopes @ slopes.T) if first else 0.0,
                 share * (values @ values.T) if second else 0.0,
