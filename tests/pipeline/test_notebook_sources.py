@@ -103,9 +103,8 @@ def test_every_claim_is_recorded_with_what_it_was_run_with(name):
     """`sizes` is what `check_parameters` returned, or is made from it."""
     tree = ast.parse(code_of(name))
     ours = {"run_with"}
-    for node in ast.walk(tree):  # in the order of the source, at the top level
-        if isinstance(node, (ast.Assign, ast.AugAssign)) and _names(node.value) & ours:
-            ours |= set().union(*map(_names, node.targets if isinstance(node, ast.Assign) else [node.target]))
+    for _ in range(3):  # names made from it, and from those: variables, and what a function or a class gives
+        ours |= set().union(*(_given_by(node) for node in ast.walk(tree) if _names(node) & ours))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     for call in (call for call in calls if getattr(call.func, "attr", "") == "record_claim"):
         sizes = {keyword.arg: keyword.value for keyword in call.keywords}.get("sizes")
@@ -114,6 +113,12 @@ def test_every_claim_is_recorded_with_what_it_was_run_with(name):
 
 def _names(node):
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def _given_by(node):
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    return set().union(*map(_names, node.targets)) if isinstance(node, ast.Assign) else set()
 
 
 def test_the_table_of_contents_has_every_notebook():
