@@ -71,6 +71,7 @@ def book_fingerprint(profile: str) -> dict[str, str]:
         "text": folder_hash(Path("book")),
         "configuration": digest(file_hash(Path("_config.yml")), file_hash(Path("_toc.yml"))),
         "program that builds it": folder_hash(Path("pipeline"), "*.py"),
+        "profiles": folder_hash(Path("pipeline/profiles")),  # the claims say which of them reaches a size
         "module": folder_hash(Path("src/earlytime")),
         "environment": _packages(profile),
         "results": digest(folder_hash(build / "results"), folder_hash(build / "stage/notebooks")),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from earlytime import claims
+from fingerprint import book_fingerprint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reasons import load_profiles, seeds_to_decide, why
@@ -116,3 +117,9 @@ def test_a_recorded_reason_is_a_sentence(reason):
 def test_the_profiles_are_those_of_the_pipeline():
     assert {"gpu", "smoke", "standard"} <= load_profiles().keys()
     assert load_profiles()["gpu"]["hu2020/figure_4"]["num_samples_looks"] == 10000
+
+
+def test_pages_are_made_anew_when_any_profile_changes(checkout):
+    before = book_fingerprint("smoke")
+    (checkout / "pipeline/profiles/gpu.yaml").write_text("first: {seed: 7}\n")
+    assert book_fingerprint("smoke") != before
