@@ -44,3 +44,13 @@ def test_outputs_and_findings():
     claim = claims.load_claims()["hu2020-claim-3-1-norms"]._replace(requires={"num_seeds": 2})
     figure = plotting.plot_finding(claims.judge(claim, record))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
+
+
+def test_a_finding_about_every_seed_marks_the_worst():
+    record = {"cases": {"a": [0.1, 0.2], "b": [0.3, 0.1]}, "sizes": {}, "reason": ""}
+    claim = claims.load_claims()["liu2020-kernel-bound"]._replace(requires={"num_seeds": 2}, criterion={"at_most": 1.0})
+    axes = plotting.plot_finding(claims.judge(claim, record)).axes[0]
+    dots = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    bars = [tuple(line.get_xdata()) for line in axes.lines if line.get_marker() == "None"]
+    assert dots == [0.2, 0.3] and bars == [(0.1, 0.2), (0.1, 0.3)]
+    assert "worst" in axes.get_xlabel() and "every seed" in axes.figure.legends[0].get_texts()[0].get_text()
