@@ -36,6 +36,7 @@ chapters:
   - file: notebooks/hu2020/concentration
   - file: book/claims
   - file: book/status
+  - file: book/api/some
 """
 INDEX = r"""
 # A small book
@@ -63,6 +64,19 @@ A caption.
 """
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
 ALT = "A dot, in a notebook: 'quoted' and \"quoted\"."
+API = """
+# Some functions
+
+```{api}
+kernel_dynamics
+function_space.KernelDynamics
+kernels.kernel_change_bound
+kernels.stable_learning_rate
+tangent_kernel
+operators.Operator
+rules.seed
+```
+"""
 BIBLIOGRAPHY = "@article{someone, title={A paper}, author={Some, One}, year={2020}, journal={A journal}}"
 
 
@@ -75,6 +89,8 @@ def stage(tmp_path_factory):
     for page in ("claims.md", "status.md"):
         shutil.copy(ROOT / "book" / page, book)
     (book / "index.md").write_text(INDEX.replace("CLAIM", CLAIMS[0].id).replace("NOTEBOOK", NOTEBOOK))
+    (book / "api").mkdir()
+    (book / "api/some.md").write_text(API)
     (book / "references.bib").write_text(BIBLIOGRAPHY)
     (folder / "_toc.yml").write_text(TOC)
 
@@ -83,7 +99,7 @@ def stage(tmp_path_factory):
     cells = [
         new_markdown_cell("# Concentration"),
         new_code_cell("hidden = 1", metadata={"tags": ["hide-cell"]}),
-        new_code_cell("shown", outputs=[shown]),
+        new_code_cell("import earlytime as et\net.kernels.kernel_change_bound", outputs=[shown]),
         new_code_cell("dot", metadata={"tags": ["a-figure"], "mystnb": {"image": {"alt": ALT}}}, outputs=[dot]),
     ]
     notebook.parent.mkdir(parents=True)
@@ -190,6 +206,22 @@ def test_claims_page(visit):
     page.wait_for_url(f"**/book/claims.html#claim-{CLAIMS[1].id}")
 
 
+def test_reference_of_the_module(visit):
+    page = visit("book/api/some")
+    page.wait_for_selector("mjx-container svg")
+    described = page.locator("dl.py", has=page.locator("dt[id='earlytime.kernels.kernel_change_bound']"))
+    assert "et.kernels.kernel_change_bound(" in described.locator("dt.sig").inner_text()
+    assert "hessian_norms: Float[AnyArray, 'n']" in described.locator("dt.sig").inner_text()
+    assert "[[0.41]]" in described.locator("div.highlight").inner_text()
+    assert page.locator("[data-mml-node=merror]").count() == 0
+    page.get_by_role("link", name="KernelDynamics", exact=True).first.click()
+    page.wait_for_url("**#earlytime.function_space.KernelDynamics")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    described.locator(".used-in").get_by_role("link", name="Concentration").click()
+    page.wait_for_url(f"**/notebooks/{NOTEBOOK}.html")
+
+
 def test_status_page(visit):
     assert "Concentration" in visit("book/status").inner_text("table")
 
@@ -222,6 +254,7 @@ def test_missing_numbers_and_alternative_texts_fail_the_build(stage, tmp_path):
     shutil.copytree(stage, folder, ignore=shutil.ignore_patterns("out"))
     with open(folder / "stage/book/index.md", "a") as page:
         page.write("\n{measured}`no-such-claim` {measured}`CLAIM:no-such-case`\n".replace("CLAIM", CLAIMS[0].id))
+        page.write("\n```{api}\nkernels.no_such_name\n```\n")
     (folder / f"results/{NOTEBOOK}.json").write_text(
         json.dumps({"claims": {CLAIMS[0].id: {"cases": {"erf": [1.0, 2.0]}, "sizes": {"dims": 8}, "reason": ""}}})
     )
@@ -231,5 +264,6 @@ def test_missing_numbers_and_alternative_texts_fail_the_build(stage, tmp_path):
     assert code != 0
     assert f"{notebook}: WARNING: the figure of the cell 'dot' has no alternative text" in printed
     assert "no claim 'no-such-claim'" in printed
+    assert "no public name 'kernels.no_such_name'" in printed
     assert "got 'no-such-case'" in printed
     assert f"the notebook of the claim '{CLAIMS[1].id}' ran and recorded nothing for it" in printed
