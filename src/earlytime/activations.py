@@ -29,7 +29,7 @@ class LeakyRelu:
         return jnp.where(z >= 0, z, self.slope * z)
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable] = {
     "erf": jax.scipy.special.erf,
     "tanh": jnp.tanh,
     "relu": LeakyRelu(0.0),

@@ -194,8 +194,8 @@ def kernel_change_bound(
         ("gradient_norms", gradient_norms),
     ):
         check_not_negative(name, value)
-    moved = hessian_norms * distance
-    cross = jnp.outer(moved, gradient_norms)
+    moved = jnp.asarray(hessian_norms * distance)
+    cross = jnp.outer(moved, jnp.asarray(gradient_norms))
     return cross + cross.T + jnp.outer(moved, moved)
 
 

@@ -154,4 +154,5 @@ def early_time_model(
     """
     trace = estimate_trace_sigma_squared(x)
     features = early_time_features(moments, trained=trained, dim=x.shape[1], trace_sigma_squared=trace)
-    return linear_model(features, x, y, learning_rate=learning_rate)
+    # mypy does not see that a NamedTuple with `__call__` can be called.
+    return linear_model(features, x, y, learning_rate=learning_rate)  # type: ignore[arg-type]

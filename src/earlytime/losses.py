@@ -14,7 +14,7 @@ Loss = str | Callable
 
 def squared(outputs: Float[AnyArray, "n ..."], y: Num[AnyArray, "n ..."]) -> Float[Array, " n"]:
     r"""$\frac12 \|f(x_i) - y_i\|^2$ of every sample."""
-    errors = (outputs - y) ** 2
+    errors = jnp.asarray(outputs - y) ** 2
     return (errors if errors.ndim == 1 else jnp.sum(errors, axis=1)) / 2
 
 

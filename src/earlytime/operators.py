@@ -44,7 +44,8 @@ class Operator:
             >>> print(Operator.from_matrix(2 * jnp.eye(2)).matvec(jnp.ones(2)))
             [2. 2.]
         """
-        return cls(Partial(jnp.matmul, matrix), Partial(jnp.asarray, matrix), matrix.shape, True)
+        rows, columns = matrix.shape
+        return cls(Partial(jnp.matmul, matrix), Partial(jnp.asarray, matrix), (rows, columns), True)
 
     def matvec(self, u: Float[AnyArray, " columns"]) -> Float[Array, " rows"]:
         """The product with a vector.

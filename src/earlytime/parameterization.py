@@ -34,8 +34,9 @@ def layer_scales(params: tuple[Layer, ...], *, weight_std: Real = 1.0, bias_std:
     ):
         if used and not 0 < value < math.inf:
             raise ValueError(f"{name}: expected that of the network, a positive number, got {value}")
+    # Layers of numbers, where `Layer(...)` itself wants arrays.
     return tuple(
-        Layer(weight_std / math.sqrt(math.prod(layer.w.shape[:-1])), None if layer.b is None else bias_std)
+        Layer._make((weight_std / math.sqrt(math.prod(layer.w.shape[:-1])), None if layer.b is None else bias_std))
         for layer in params
     )
 
