@@ -1,3 +1,5 @@
+import importlib.util
+
 import earlytime as et
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,33 @@ def test_relu_is_the_arc_cosine_kernel(depth):
     np.testing.assert_allclose(kernel.ntk, 2 * length * length2 * ntk, rtol=1e-5)
 
 
+def test_the_diagonal_of_relu_in_closed_form():
+    """Each layer halves r²; the tangent kernel is a sum of depth + 1 equal parts."""
+    length = np.array([[0.5, 1.0], [1.0, 2.0]])
+    kernel = et.deep_kernels.diagonal_kernel("relu", depth=8)(length)
+    np.testing.assert_allclose(kernel.nngp, length**2 / 2**8, rtol=1e-12)
+    np.testing.assert_allclose(kernel.ntk, 9 * length**2 / 2**8, rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["erf", "softplus"])
+def test_the_diagonal_of_smooth_activations_is_the_series_at_cosine_one(activation):
+    options, length = {"depth": 3, "weight_std": 1.3, "bias_std": 0.4}, np.array([0.7, 1.2])
+    ours = et.deep_kernels.diagonal_kernel(activation, **options)(length)
+    series = et.deep_kernels.deep_kernel(activation, **options)(length, length, 1.0)
+    np.testing.assert_allclose(ours.nngp, series.nngp, rtol=1e-5)
+    np.testing.assert_allclose(ours.ntk, series.ntk, rtol=1e-5)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("neural_tangents") is None, reason="neural-tangents is not installed")
+@pytest.mark.parametrize("activation", ["erf", "relu", et.leaky_relu(0.2)])
+def test_the_diagonal_is_that_of_neural_tangents(activation):
+    options, x = {"depth": 3, "weight_std": 1.3, "bias_std": 0.4}, et.sample_inputs(jax.random.key(0), 4, 9)
+    ours = et.deep_kernels.diagonal_kernel(activation, **options)(np.linalg.norm(x, axis=1) / 3)
+    theirs = et.infinite_width.fully_connected(activation, **options)(x)
+    for name in ("nngp", "ntk"):
+        np.testing.assert_allclose(getattr(ours, name), np.diagonal(getattr(theirs, name)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["tanh", "softplus"])
 def test_one_layer_is_the_integral(activation):
     phi = {"tanh": np.tanh, "softplus": lambda z: np.logaddexp(z, 0)}[activation]
@@ -70,6 +99,14 @@ def test_one_hidden_layer_is_theorem_3_6(activation):
     np.testing.assert_allclose(
         et.linear_kernel(ours, x).dense(), et.linear_kernel(theirs, x).dense(), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("activation", ["erf", "softplus"])
+def test_the_time_constant_of_one_hidden_layer_is_a_fifth_of_the_early_phase(activation):
+    options = {"dim": 30, "learning_rate": 0.7}
+    ours = et.affine_kernels.time_constant(et.affine_kernels.affine_kernel(activation, depth=1), **options)
+    phase = et.features.early_phase(et.gaussian_moments(activation), trained="both", **options)
+    np.testing.assert_allclose(5 * ours, phase, rtol=1e-9)
 
 
 def test_softplus_needs_more_than_one_norm_feature():
@@ -114,15 +151,19 @@ def test_float64_whatever_the_precision():
 
 
 def test_bad_arguments_are_named():
-    with refused("depth"):
-        et.affine_kernels.affine_kernel("erf", depth=0)
     with refused("activation"):
         et.affine_kernels.affine_kernel("gelu2", depth=1)
-    for build in (et.affine_kernels.affine_kernel, et.deep_kernels.deep_kernel):
+    for build in (et.affine_kernels.affine_kernel, et.deep_kernels.deep_kernel, et.deep_kernels.diagonal_kernel):
         with refused("weight_std"):
             build("erf", depth=1, weight_std=0.0)
+        with refused("depth"):
+            build("erf", depth=0)
     kernel = et.affine_kernels.affine_kernel("erf", depth=1)
     with refused("mean_squared_rho"):
         et.affine_kernels.affine_features(kernel, dim=3, mean_squared_rho=-1.0)
     with refused("dim"):
         et.affine_kernels.affine_features(kernel, dim=0, mean_squared_rho=0.1)
+    with refused("learning_rate"):
+        et.affine_kernels.time_constant(kernel, dim=3, learning_rate=0.0)
+    with refused("kernel.slope"):  # |z| learns nothing linear
+        et.affine_kernels.time_constant(kernel._replace(slope=0.0), dim=3, learning_rate=1.0)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real
-from earlytime._validation import check_integer, check_not_negative, check_scales
+from earlytime._validation import check_integer, check_not_negative, check_positive, check_scales
 from earlytime.activations import Activation, resolve_activation
 from earlytime.deep_kernels import one_pair
 from earlytime.precision import float64
@@ -79,6 +79,35 @@ def _taylor(f: Callable, at: Float[AnyArray, ""]) -> Float[Array, "3 ..."]:
     once = lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))
     (value, first), (_, second) = jax.jvp(once, (at,), (jnp.ones_like(at),))
     return jnp.stack([value, first, second / 2])
+
+
+def time_constant(kernel: AffineKernel, *, dim: int, learning_rate: Real) -> Real:
+    r"""The time constant of what a deep network learns first, $d/(\kappa'(0)\,\eta)$ steps.
+
+    The linear part of the outputs closes e-fold in it, for isotropic inputs and many samples; five of them are the
+    early phase. With one hidden layer $\kappa'(0) = 2\zeta^2$, and it is that of `features.early_phase`.
+
+    Source: Hu et al. 2020, section 4.
+
+    Args:
+        kernel: from `affine_kernel`.
+        dim: d.
+        learning_rate: η.
+
+    Returns:
+        A number of steps, not rounded.
+
+    Raises:
+        ValueError: dim below 1, a rate or a slope that is not positive.
+
+    Example:
+        >>> print(f"{time_constant(affine_kernel('relu', depth=1), dim=50, learning_rate=1.0):.4f}")
+        100.0000
+    """
+    check_integer("dim", dim, at_least=1)
+    check_positive("learning_rate", learning_rate)
+    check_positive("kernel.slope", kernel.slope)
+    return dim / (kernel.slope * learning_rate)
 
 
 class AffineFeatures(NamedTuple):

@@ -61,7 +61,7 @@ def deep_kernel(
     Returns:
         A function (length, length2, cosine) -> Kernels of two inputs of norms length·√d and
         length2·√d. JAX can differentiate it; arguments broadcast. For activations with a kink the series
-        is short of digits where a cosine of some layer is above about 0.95.
+        is short of digits where a cosine of some layer is above about 0.95. At 1, use `diagonal_kernel`.
 
     Raises:
         ValueError: unknown activation, a depth below 1, a weight_std <= 0, a bias_std < 0.
@@ -85,6 +85,52 @@ def _deep_kernel(phi, depth, weight_std, bias_std) -> Callable[..., Kernels]:
     def kernel(length, length2, cosine) -> Kernels:
         dtype = jnp.result_type(float)
         return Kernels(*vectorized(*(jnp.asarray(v, dtype) for v in (length, length2, cosine))))
+
+    return kernel
+
+
+def diagonal_kernel(
+    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+) -> Callable[..., Kernels]:
+    r"""The kernels of an input with itself, as functions of its length: `deep_kernel` at cosine 1.
+
+    There one Gaussian is enough, $s^2 = K^l(x, x)$,
+
+    $$K^{l+1} = \sigma_w^2 E[\varphi(sg)^2] + \sigma_b^2, \qquad
+      \Theta^{l+1} = K^{l+1} + \sigma_w^2 E[\varphi'(sg)^2]\, \Theta^l,$$
+
+    and nothing is short of digits: of 8 layers of ReLU the series makes 0.0320, this 9/2⁸ = 0.0352.
+
+    Source: Lee et al. 2019, appendix E; Hu et al. 2020, section 4.
+
+    Args:
+        activation, depth, weight_std, bias_std: as in `deep_kernel`.
+
+    Returns:
+        A function (length) -> Kernels of an input of norm length·√d with itself, in the shape of its argument.
+
+    Raises:
+        ValueError: as `deep_kernel`.
+
+    Example:
+        >>> print(f"{diagonal_kernel('relu', depth=8)(1.0).ntk:.4f}")
+        0.0352
+    """
+    phi = resolve_activation(activation)
+    check_integer("depth", depth, at_least=1)
+    check_scales(weight_std, bias_std)
+    g, density = gaussian_quadrature((0.0,))
+
+    def kernel(length) -> Kernels:
+        length = jnp.asarray(length, jnp.result_type(float))
+        nodes, weights = jnp.asarray(g, length.dtype), jnp.asarray(density, length.dtype)
+        nngp = ntk = weight_std**2 * length**2 + bias_std**2
+        for _ in range(depth):
+            z = jnp.multiply.outer(jnp.sqrt(nngp), nodes)
+            values, slopes = jax.jvp(phi, (z,), (jnp.ones_like(z),))
+            nngp = weight_std**2 * (values**2 @ weights) + bias_std**2
+            ntk = nngp + weight_std**2 * (slopes**2 @ weights) * ntk
+        return Kernels(nngp, ntk)
 
     return kernel
 
