@@ -8,9 +8,14 @@ import os
 import jax
 import pytest
 from cifar10_archives import GOOD
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook("earlytime", "type_checks.checked")  # before anything imports it
+
+# A first example compiles, and the machine may be busy: no deadline says anything about the code.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -121,7 +121,7 @@ def test_the_end_is_least_squares_with_more_samples_than_parameters(momentum, dt
         np.testing.assert_allclose(np.atleast_2d(on_train)[-1], jacobian @ weights, atol=tolerance)
         np.testing.assert_allclose(np.atleast_2d(new)[-1], jacobian_new @ weights, atol=tolerance)
     np.testing.assert_allclose(
-        dynamics.transfer(kernel_new, time=np.inf) @ error, jacobian_new @ weights, atol=tolerance
+        dynamics.transfer(kernel_new, time=np.inf) @ error.astype(dtype), jacobian_new @ weights, atol=tolerance
     )
 
 
@@ -138,7 +138,7 @@ def test_momentum_flow_is_its_equation():
 def test_transfer_is_what_predict_does():
     dynamics = et.kernel_dynamics(KERNEL, Y, learning_rate=0.3, momentum=0.2)
     moved = dynamics.transfer(KERNEL_NEW, steps=[3, 9])
-    np.testing.assert_allclose(moved @ (Y - START) + START_NEW, both(dynamics, steps=[3, 9])[:, N:], rtol=1e-9)
+    np.testing.assert_allclose(moved @ (Y - START) + START_NEW[None, :], both(dynamics, steps=[3, 9])[:, N:], rtol=1e-9)
 
 
 @pytest.mark.parametrize("num_outputs, momentum", [(2, 0.9), pytest.param(None, 0.0, marks=pytest.mark.slow)])
@@ -279,7 +279,7 @@ def test_the_gaussian_process_is_that_of_neural_tangents(trained):
     y, rate, steps = np.sign(RNG.normal(size=5)), 0.9, np.array([0.0, 2.0, 30.0])
     theirs = nt.predict.gradient_descent_mse_ensemble(kernel_fn, x[:5], y[:, None], learning_rate=rate)
     get = "ntk" if trained == "all" else "nngp"
-    ours = infinite_width.training_process(kernels, x[:5], y, x[5:], learning_rate=rate, trained=trained)
+    ours = et.gaussian_processes.training_process(kernels, x[:5], y, x[5:], learning_rate=rate, trained=trained)
     if trained == "all":
         expected = theirs(t=steps, x_test=x[5:], get=get, compute_cov=True)
         found = ours.at(time=rate * steps)
@@ -298,7 +298,7 @@ def test_last_layer_training_ends_in_the_posterior_and_full_training_does_not():
     y, k = np.sign(RNG.normal(size=5)), np.asarray(kernels(x).nngp)
     mean = k[5:, :5] @ np.linalg.solve(k[:5, :5], y)
     covariance = k[5:, 5:] - k[5:, :5] @ np.linalg.solve(k[:5, :5], k[:5, 5:])
-    process = lambda trained: infinite_width.training_process(
+    process = lambda trained: et.gaussian_processes.training_process(
         kernels, x[:5], y, x[5:], learning_rate=1.0, trained=trained
     )
     last = process("last").at(time=np.inf)
@@ -321,7 +321,7 @@ def test_a_frozen_bias_stays_in_the_outputs():
     """The last layer over fixed features, trained to the end from every start: the end is affine in the start."""
     x, bias_std = np.asarray(et.sample_inputs(jax.random.key(5), 8, 6)), 0.7
     kernels = infinite_width.fully_connected("erf", depth=2, weight_std=1.3, bias_std=bias_std)
-    process = lambda **options: infinite_width.training_process(
+    process = lambda **options: et.gaussian_processes.training_process(
         kernels, x[:5], y, x[5:], learning_rate=1.0, **({"trained": "last", "frozen_bias_std": bias_std} | options)
     )
     y, features = np.sign(RNG.normal(size=5)), np.linalg.cholesky(np.asarray(kernels(x).nngp) - bias_std**2)
@@ -381,7 +381,7 @@ def test_a_frozen_bias_stays_in_the_outputs():
         ),
         (
             "trained",
-            lambda: infinite_width.training_process(None, X_NONE, Y, X_NONE, learning_rate=1.0, trained="first"),
+            lambda: et.gaussian_processes.training_process(None, X_NONE, Y, X_NONE, learning_rate=1.0, trained="first"),
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """neural-tangents against the module: two implementations of every kernel."""
 
 import importlib.util
+import math
 
 import earlytime as et
 import jax
@@ -68,7 +69,7 @@ def test_wide_convolutions_have_the_infinite_kernel(kind, shape, filter_size, pa
     options = {"filter_size": filter_size, "padding": padding, "bias_std": 0.3}
     options |= {"depth": 2} if kind == "convolutional" else {"num_blocks": 1}
     network = getattr(et, kind)(shape, 128, "erf", **options)
-    x = inputs(4, np.prod(shape))
+    x = inputs(4, math.prod(shape))
     kernel = lambda key: et.tangent_kernel(network.apply, network.init(key), x).dense()
     samples = jax.lax.map(kernel, jax.random.split(jax.random.key(3), 30))
     expected = np.asarray(getattr(infinite_width, kind)(shape, "erf", **options)(x).ntk)

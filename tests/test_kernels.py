@@ -41,9 +41,9 @@ def test_two_layer_kernels_are_brute_force(trained, name, phi):
 def test_blocks_of_samples_and_of_neurons_change_nothing(monkeypatch):
     u = np.random.default_rng(0).normal(size=N)
     exact = brute_force_kernel(*SOFTPLUS, "both", X)
-    monkeypatch.setattr(et.kernels, "_BLOCK", 5)
-    monkeypatch.setattr(et.kernels, "_NEURON_BLOCK", 3)
-    et.kernels._two_layer_parts.cache_clear()
+    monkeypatch.setattr(et.two_layer_kernels, "_BLOCK", 5)
+    monkeypatch.setattr(et.two_layer_kernels, "_NEURON_BLOCK", 3)
+    et.two_layer_kernels._two_layer_parts.cache_clear()
     operator = et.two_layer_kernel(PARAMS, X, "softplus", trained="both")
     np.testing.assert_allclose(operator.dense(), exact, rtol=1e-9)
     np.testing.assert_allclose(operator.matvec(u), exact @ u, rtol=1e-9)
@@ -150,7 +150,7 @@ def test_the_constants_of_the_features_are_those_of_real_networks(wide_network, 
         ("activation", lambda: et.two_layer_kernel(PARAMS, X, "erfy", trained="both")),
         ("x", lambda: et.two_layer_kernel(PARAMS, X * np.nan, "erf", trained="both")),
         ("x2", lambda: et.tangent_kernel(lambda p, x: x @ p, jnp.ones(D), X, X2 * np.nan)),
-        ("apply_fn", lambda: et.tangent_kernel(lambda p, x: (x * p)[:, None], jnp.ones(D), X)),
+        ("apply_fn", lambda: et.tangent_kernel(lambda p, x: (x * p[None])[:, None], jnp.ones(D), X)),
         ("other", lambda: et.linear_kernel(lambda x: x, X) - et.linear_kernel(lambda x: x, X2)),
         ("u", lambda: et.linear_kernel(lambda x: x, X).matvec(np.ones(3))),
         ("direction", lambda: et.operators.complement(et.linear_kernel(lambda x: x, X), np.ones(3))),

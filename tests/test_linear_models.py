@@ -77,7 +77,8 @@ def test_predictions_under_jit_vmap_and_float32():
         psi = et.early_time_features(SOFTPLUS, trained="both", dim=DIM, trace_sigma_squared=trace)
         return et.linear_model(psi, X, y, learning_rate=0.3).predict(X_NEW, (0, 3, 300))
 
-    single = run(jnp.stack([Y, -Y]).astype(jnp.float32))
+    with jax.numpy_dtype_promotion("standard"):  # single precision labels of double precision inputs
+        single = run(jnp.stack([Y, -Y]).astype(jnp.float32))
     np.testing.assert_allclose(single[0], -single[1], atol=1e-6)
     assert single.shape == (2, 3, 4)
 

@@ -84,7 +84,7 @@ def test_data_are_arguments_of_the_program_and_not_its_constants(batch_size):
 def test_every_seed_gets_its_own_part_of_what_was_drawn_before(batch_size):
     draw = lambda key: {"x": jax.random.normal(key, (2,)), "n": jax.random.randint(key, (), 0, 9)}
     drawn = et.over_seeds(draw, 5, 4, batch_size=batch_size)
-    run = lambda key, own, shift: own["x"] * own["n"] + jax.random.normal(key, (2,)) + shift
+    run = lambda key, own, shift: own["x"] * own["n"].astype(float) + jax.random.normal(key, (2,)) + shift
     at_once = et.over_seeds(lambda key: run(key, draw(key), 1.0), 5, 4)
     values = et.over_seeds(run, 5, 4, 1.0, per_seed=drawn, batch_size=batch_size)
     np.testing.assert_allclose(values, at_once, rtol=1e-6)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 AnyArray = Array | np.ndarray
+Whole = int | np.integer
 Real = float | np.floating | Float[AnyArray, ""]
 Numbers = Sequence | Num[AnyArray, "..."]
-Steps = int | np.integer | Int[AnyArray, "..."] | Sequence[int]
+Steps = Whole | Int[AnyArray, "..."] | Sequence[int]

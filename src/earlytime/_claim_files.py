@@ -20,11 +20,11 @@ class Claim(NamedTuple):
         statement: the claim in our words.
         notebook: the notebook that measures it, "hu2020/theorem_3_2".
         measured: what is measured; no size, rate or seed that a run decides.
-        criterion: {"at_most": bound} or {"at_least": bound} or both.
+        criterion: `{"at_most": bound}` or `{"at_least": bound}` or both.
         requires: the least sizes that a verdict needs, by the names that the notebook records them under,
-            {"num_seeds": 5, "dims": 128}.
-        superseded: for a criterion that was wrongly chosen, {"by": the claim with the better one,
-            "why": what was wrong}; both stay on the page.
+            `{"num_seeds": 5, "dims": 128}`.
+        superseded: for a criterion that was wrongly chosen, `{"by": the claim with the better one,
+            "why": what was wrong}`; both stay on the page.
         caveat: why meeting the criterion would prove nothing at these sizes; then the verdict is at
             best inconclusive.
         seeds: "mean" where the interval of the mean over the seeds has to meet the criterion; "every" where

@@ -119,7 +119,7 @@ def judge(claim: Claim, record: Mapping[str, Any]) -> Finding:
 
     Args:
         claim: from `load_claims()`.
-        record: {"cases": {name: values per seed}, "sizes": {...}, "reason": why not run}.
+        record: `{"cases": {name: values per seed}, "sizes": {...}, "reason": why not run}`.
 
     Returns:
         Finding.
@@ -170,9 +170,9 @@ def record_claim(
         values_per_seed: one number per seed, or {case: one number per seed}.
         results_path: the JSON file to add to; "" writes nothing.
         sizes: everything that the measurement depends on, which the book shows as "run with": what
-            `check_parameters` returns, and what the notebook derives from it, {"dims": [32, 64], "activation": "erf"}.
-            Numbers, strings, None, and lists and mappings of them; of several numbers the largest must reach what
-            the claim requires.
+            `check_parameters` returns, and what the notebook derives from it,
+            `{"dims": [32, 64], "activation": "erf"}`. Numbers, strings, None, and lists and mappings of them; of
+            several numbers the largest must reach what the claim requires.
 
     Returns:
         Finding; as the last line of a notebook's cell it shows itself.
@@ -218,7 +218,7 @@ def record_not_run(claim_id: str, reason: str, *, results_path: str) -> Finding:
 
 
 def prepare_results(results_path: str) -> None:
-    """Find out before the work whether results can be written, and start the file: {"claims": {}}.
+    """Find out before the work whether results can be written, and start the file: `{"claims": {}}`.
 
     A file of results that is there already is added to.
 

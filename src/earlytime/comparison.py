@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray
+from earlytime._arrays import AnyArray, Whole
 from earlytime._validation import check_choice
 from earlytime.linear_models import LinearModel
 from earlytime.trajectories import Trajectory
@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
     diverged_at: Int[Array, ""]
     stable_learning_rate: PyTree
 
-    def largest_gap(self, inputs: str, *, until: int) -> Float[np.ndarray, "..."]:
+    def largest_gap(self, inputs: str, *, until: Whole) -> Float[np.ndarray, "..."]:
         """The largest discrepancy at any recorded step up to one, of every run along the leading axes.
 
         Args:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real
+from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._layers import Layer, affine, check_convolution, check_readout, dense, draw
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import Activation, resolve_activation
@@ -20,15 +20,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 def convolutional(
     shape: Sequence[int],
-    channels: int,
+    channels: Whole,
     activation: Activation,
     *,
-    depth: int,
-    filter_size: int,
+    depth: Whole,
+    filter_size: Whole,
     padding: str = "circular",
     weight_std: Real = 1.0,
     bias_std: Real = 0.0,
-    num_outputs: int | None = None,
+    num_outputs: Whole | None = None,
 ) -> Network:
     r"""A convolutional network with `depth` hidden layers, on sequences or images.
 
@@ -101,15 +101,15 @@ def _convolutional(shape, channels, phi, depth, filter_size, padding, weight_std
 
 def residual(
     shape: Sequence[int],
-    channels: int,
+    channels: Whole,
     activation: Activation,
     *,
-    num_blocks: int,
-    filter_size: int = 3,
+    num_blocks: Whole,
+    filter_size: Whole = 3,
     padding: str = "circular",
     weight_std: Real = 1.0,
     bias_std: Real = 0.0,
-    num_outputs: int | None = None,
+    num_outputs: Whole | None = None,
 ) -> Network:
     r"""A wide residual network: a convolution, then residual blocks, then the readout of φ(z).
 

@@ -4,12 +4,13 @@ The Hessian H of f(w; x) in w is never formed: its products with vectors are the
 gradient along them. Where H is small the tangent kernel cannot move.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray
+from earlytime._arrays import AnyArray, Whole
 from earlytime._validation import check_finite, check_shape, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
@@ -78,7 +79,7 @@ def hessian_norm(
     x_single: Num[AnyArray, " *d"],
     *,
     key: PRNGKeyArray,
-    num_matvecs: int = 40,
+    num_matvecs: Whole = 40,
 ) -> Norm:
     r"""The largest absolute eigenvalue of the output's Hessian, $\|\nabla_w^2 f(w; x)\|$.
 
@@ -146,9 +147,9 @@ def two_layer_hessian_norm(
     check_shape("x_single", x_single, (dim,))
     check_finite("x_single", x_single)
     slope = jax.grad(resolve_activation(activation))
-    u = params.w @ x_single / np.sqrt(dim)
+    u = params.w @ x_single / math.sqrt(dim)
     squared = jnp.sum(jnp.asarray(x_single) ** 2) / dim
     a = jnp.abs(params.v * jax.vmap(jax.grad(slope))(u)) * squared
     b = jax.vmap(slope)(u) * jnp.sqrt(squared)
     blocks = {"first": a, "second": 0 * a, "both": (a + jnp.sqrt(a**2 + 4 * b**2)) / 2}[trained]
-    return jnp.max(blocks) / np.sqrt(width)
+    return jnp.max(blocks) / math.sqrt(width)

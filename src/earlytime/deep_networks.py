@@ -7,7 +7,7 @@ readout gives one number per sample, or `num_outputs` of them.
 import functools
 from collections.abc import Sequence
 
-from earlytime._arrays import AnyArray, Real, Steps
+from earlytime._arrays import AnyArray, Real, Steps, Whole
 from earlytime._layers import Layer as Layer
 from earlytime._layers import check_readout, dense, draw
 from earlytime._validation import check_integer, check_scales
@@ -17,14 +17,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 
 def fully_connected(
-    dim: int,
+    dim: Whole,
     width: Steps,
     activation: Activation,
     *,
-    depth: int,
+    depth: Whole,
     weight_std: Real = 1.0,
     bias_std: Real = 0.0,
-    num_outputs: int | None = None,
+    num_outputs: Whole | None = None,
 ) -> Network:
     r"""A fully connected network with `depth` hidden layers.
 

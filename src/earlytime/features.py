@@ -1,10 +1,11 @@
 """The papers' features: what a two-layer network is linear in early on, and the Tr Σ² that they need."""
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real
+from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._validation import check_finite, check_integer, check_not_negative, check_positive, check_trained
 from earlytime.activations import GaussianMoments
 from jaxtyping import Array, Float
@@ -46,12 +47,12 @@ def norm_feature(theta: tuple[float, float, float], x: Float[AnyArray, "n d"]) -
         >>> print(norm_feature((0.5, 1.0, 0.0), jnp.array([[2.0, 0.0, 0.0, 0.0]])))
         [0.5]
     """
-    excess = jnp.linalg.norm(x, axis=1) / np.sqrt(x.shape[1]) - 1
+    excess = jnp.linalg.norm(x, axis=1) / math.sqrt(x.shape[1]) - 1
     return theta[0] + theta[1] * excess + theta[2] * excess**2
 
 
 def early_time_features(
-    moments: GaussianMoments, *, trained: str, dim: int, trace_sigma_squared: Real
+    moments: GaussianMoments, *, trained: str, dim: Whole, trace_sigma_squared: Real
 ) -> EarlyTimeFeatures:
     r"""The feature map ψ of the linear model that a two-layer network follows early on.
 
@@ -85,17 +86,16 @@ def early_time_features(
     check_trained(trained)
     check_integer("dim", dim, at_least=1)
     check_not_negative("trace_sigma_squared", trace_sigma_squared)
-    zeta, *theta = moments
-    nu = theta[1] * jnp.sqrt(trace_sigma_squared / dim)
+    nu = moments.theta1 * jnp.sqrt(trace_sigma_squared / dim)
     linear, constant = {
         "first": (1 / dim, 1 / dim),
         "second": (1 / dim, 1 / (2 * dim)),
         "both": (2 / dim, 3 / (2 * dim)),
     }[trained]
     return EarlyTimeFeatures(
-        linear=np.sqrt(linear).item() * zeta,
-        constant=np.sqrt(constant).item() * nu,
-        norm=None if trained == "first" else tuple(theta),
+        linear=math.sqrt(linear) * moments.zeta,
+        constant=math.sqrt(constant) * nu,
+        norm=None if trained == "first" else (moments.theta0, moments.theta1, moments.theta2),
     )
 
 
@@ -129,7 +129,7 @@ def estimate_trace_sigma_squared(x: Float[AnyArray, "n d"]) -> Float[Array, ""]:
     return (jnp.sum((x.T @ x) ** 2) - fourth) / (n * (n - 1))
 
 
-def early_phase(moments: GaussianMoments, *, trained: str, dim: int, learning_rate: Real) -> float:
+def early_phase(moments: GaussianMoments, *, trained: str, dim: Whole, learning_rate: Real) -> float:
     r"""The length of the early phase in steps: five time constants of the linear model of isotropic inputs.
 
     A time constant of the outputs is $d/(\zeta^2\eta)$ steps with one layer trained and half of it with
@@ -160,4 +160,4 @@ def early_phase(moments: GaussianMoments, *, trained: str, dim: int, learning_ra
     if abs(moments.zeta) < 1e-9:
         raise ValueError(f"moments: expected zeta other than 0, got {moments.zeta}")
     layers = 2 if trained == "both" else 1
-    return 5 * dim / (layers * moments.zeta**2) / learning_rate
+    return float(5 * dim / (layers * moments.zeta**2) / learning_rate)

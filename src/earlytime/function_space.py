@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from earlytime import _decay
-from earlytime._arrays import AnyArray, Numbers, Real, Steps
+from earlytime._arrays import AnyArray, Numbers, Real, Steps, Whole
 from earlytime._blocks import along
 from earlytime._decay import LearningRate
 from earlytime._validation import check_finite, check_momentum, check_positive, is_concrete
@@ -29,8 +29,8 @@ class KernelDynamics(NamedTuple):
     eigenvalues: Float[Array, " p"]
     eigenvectors: Float[Array, "p p"]
     labels: Float[Array, "n ..."]
-    learning_rate: float | Float[Array, ""]
-    momentum: float = 0.0
+    learning_rate: Real
+    momentum: Real = 0.0
 
     def predict(
         self,
@@ -40,7 +40,7 @@ class KernelDynamics(NamedTuple):
         time: Real | Numbers | None = None,
         kernel_new: Float[AnyArray, "q p"] | None = None,
         start_new: Float[AnyArray, "n_new ..."] | float = 0.0,
-    ) -> Float[Array, "... n"]:
+    ) -> Float[Array, "..."]:
         r"""Outputs after steps of gradient descent, or at times of gradient flow.
 
         On the training set $f_t = f_0 + \big(I - \rho_t(\Theta)\big)(y - f_0)$, and on new inputs
@@ -165,7 +165,7 @@ class KernelDynamics(NamedTuple):
     @property
     def stable_learning_rate(self) -> Float[Array, ""]:
         """2(1 + β)n/λ_max: gradient descent diverges above it."""
-        return 2 * (1 + self.momentum) * self.labels.shape[0] / self.eigenvalues[-1]
+        return jnp.asarray(2 * (1 + self.momentum) * self.labels.shape[0] / self.eigenvalues[-1])
 
 
 def kernel_dynamics(
@@ -220,7 +220,7 @@ def kernel_dynamics(
     return dynamics._replace(learning_rate=rate)
 
 
-def check_kernel_new(kernel_new, p: int, n: int) -> int:
+def check_kernel_new(kernel_new, p: Whole, n: Whole) -> int:
     """The number of new inputs; raises unless the kernel is (q, p), with a row for every output of each."""
     shape = np.shape(kernel_new)
     if len(shape) != 2 or shape[1] != p or shape[0] * n % p:

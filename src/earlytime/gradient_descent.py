@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real, Steps
+from earlytime._arrays import AnyArray, Real, Steps, Whole
 from earlytime._blocks import map_blocks, sum_blocks
 from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
 from earlytime.losses import Loss, check_labels, resolve_loss
@@ -25,17 +25,17 @@ def train(
     y: Num[AnyArray, "n ..."],
     *,
     learning_rate: float | PyTree,
-    num_steps: int,
+    num_steps: Whole,
     record_steps: Steps,
     loss: Loss = "squared",
     momentum: Real = 0.0,
-    batch_size: int | None = None,
+    batch_size: Whole | None = None,
     key: PRNGKeyArray | None = None,
     x_test: Num[AnyArray, "n_test ..."] | None = None,
     y_test: Num[AnyArray, "n_test ..."] | None = None,
     observe: Callable | None = None,
     state: TrainingState | None = None,
-    block_size: int = 2048,
+    block_size: Whole = 2048,
 ) -> Trajectory:
     r"""Train by gradient descent and record the run.
 
@@ -110,7 +110,7 @@ def train(
     # A layer with the literal rate 0 needs no gradient at all.
     frozen = tuple(is_concrete(rate) and float(rate) == 0.0 for rate in rates)
     # Nothing is compiled for a momentum that is the literal 0.
-    momentum = None if is_concrete(momentum) and float(momentum) == 0.0 else momentum
+    beta = None if is_concrete(momentum) and float(momentum) == 0.0 else momentum
     return _train(
         apply_fn,
         params,
@@ -123,7 +123,7 @@ def train(
         x_test,
         y_test,
         state,
-        momentum,
+        beta,
         key,
         observe=observe,
         block_size=block_size,
@@ -258,7 +258,7 @@ def _train(
     # The last step is one more record, which is then dropped: one loop to compile instead of two.
     carry, rows = jax.lax.scan(record, start, jnp.append(record_steps, num_steps))
     final, step, first_loss, diverged_at, velocity = carry
-    rows = jax.tree.map(lambda row: row[:-1], rows)
+    train_loss, test_loss, train_outputs, test_outputs, observed = jax.tree.map(lambda row: row[:-1], rows)
 
     def kernel_product(u):
         """Σ_l η_l Θ_l u at the start, samples block by block."""
@@ -279,9 +279,12 @@ def _train(
     params = assemble(final, leaves)
     return Trajectory(
         record_steps,
-        *rows[:4],
+        train_loss,
+        test_loss,
+        train_outputs,
+        test_outputs,
         params,
-        rows[4],
+        observed,
         diverged_at,
         jax.tree.map(lambda rate: rate * 2 * n / top, learning_rate),
         TrainingState(params, step, first_loss, diverged_at, velocity),

@@ -5,7 +5,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from earlytime._arrays import AnyArray
+from earlytime._arrays import Whole
 from earlytime._validation import check_choice, check_integer
 from earlytime.cifar10 import cifar10_archive, read_cifar10
 from jaxtyping import Float, UInt8
@@ -26,7 +26,7 @@ class ImageData(NamedTuple):
 
 
 def load_images(
-    name: str = "auto", *, seed: int = 0, download: bool = False, preprocessing: str = "global"
+    name: str = "auto", *, seed: Whole = 0, download: bool = False, preprocessing: str = "global"
 ) -> ImageData:
     """Load a two-class image problem, pixels and labels in float64.
 
@@ -93,7 +93,7 @@ def _cifar10_is_here() -> bool:
         return False
 
 
-def _average_pool(images: UInt8[AnyArray, "n 32 32 3"]) -> Float[np.ndarray, "n 8 8 3"]:
+def _average_pool(images: UInt8[np.ndarray, "n 32 32 3"]) -> Float[np.ndarray, "n 8 8 3"]:
     return images.reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4)) / 255
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from earlytime import _neural_tangents
-from earlytime._arrays import AnyArray, Real
+from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._layers import check_convolution
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
@@ -22,7 +22,7 @@ _QUADRATURE_NODES = 40
 
 
 def fully_connected(
-    activation: Activation, *, depth: int, weight_std: Real = 1.0, bias_std: Real = 0.0
+    activation: Activation, *, depth: Whole, weight_std: Real = 1.0, bias_std: Real = 0.0
 ) -> Callable[..., Kernels]:
     r"""The NNGP and the tangent kernel of `earlytime.fully_connected` at infinite width.
 
@@ -54,8 +54,8 @@ def convolutional(
     shape: Sequence[int],
     activation: Activation,
     *,
-    depth: int,
-    filter_size: int,
+    depth: Whole,
+    filter_size: Whole,
     padding: str = "circular",
     weight_std: Real = 1.0,
     bias_std: Real = 0.0,
@@ -84,8 +84,8 @@ def residual(
     shape: Sequence[int],
     activation: Activation,
     *,
-    num_blocks: int,
-    filter_size: int = 3,
+    num_blocks: Whole,
+    filter_size: Whole = 3,
     padding: str = "circular",
     weight_std: Real = 1.0,
     bias_std: Real = 0.0,

@@ -1,11 +1,12 @@
 r"""Synthetic inputs $x = \Sigma^{1/2}\bar x$ and teacher labels."""
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray
+from earlytime._arrays import AnyArray, Whole
 from earlytime._validation import check_choice, check_finite, check_integer, is_concrete
 from earlytime.activations import Activation, resolve_activation
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -14,14 +15,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 _ENTRIES = {
     "gaussian": jax.random.normal,
     "rademacher": lambda key, shape: jax.random.rademacher(key, shape, dtype=float),
-    "uniform": lambda key, shape: jax.random.uniform(key, shape, minval=-np.sqrt(3.0), maxval=np.sqrt(3.0)),
+    "uniform": lambda key, shape: jax.random.uniform(key, shape, minval=-math.sqrt(3.0), maxval=math.sqrt(3.0)),
 }
 
 
 def sample_inputs(
     key: PRNGKeyArray,
-    num_samples: int,
-    dim: int,
+    num_samples: Whole,
+    dim: Whole,
     *,
     spectrum: str | Float[AnyArray, " dim"] = "isotropic",
     entries: str = "gaussian",
@@ -84,7 +85,7 @@ def teacher_labels(
     key: PRNGKeyArray,
     x: Float[AnyArray, "num_samples dim"],
     *,
-    width: int = 5,
+    width: Whole = 5,
     activation: Activation = "erf",
 ) -> Float[Array, " num_samples"]:
     r"""Labels $y = \mathrm{sign}(f^*(x))$ of a random two-layer network $f^*$.
@@ -116,7 +117,7 @@ def teacher_labels(
     key_w, key_v = jax.random.split(key)
     w = jax.random.normal(key_w, (width, dim), dtype=x.dtype)
     v = jax.random.normal(key_v, (width,), dtype=x.dtype)
-    return jnp.where(phi(x @ w.T / np.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)
+    return jnp.where(phi(x @ w.T / math.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)
 
 
 def equal_norms(x: Float[AnyArray, "n dim"]) -> Float[Array, "n dim"]:
@@ -129,10 +130,10 @@ def equal_norms(x: Float[AnyArray, "n dim"]) -> Float[Array, "n dim"]:
         >>> print(jnp.linalg.norm(equal_norms(jnp.array([[3.0, 4.0], [1.0, 0.0]])), axis=1) ** 2)
         [2. 2.]
     """
-    return x * np.sqrt(x.shape[1]) / jnp.linalg.norm(x, axis=1, keepdims=True)
+    return x * math.sqrt(x.shape[1]) / jnp.linalg.norm(x, axis=1, keepdims=True)
 
 
-def random_labels(key: PRNGKeyArray, num_samples: int) -> Float[Array, " num_samples"]:
+def random_labels(key: PRNGKeyArray, num_samples: Whole) -> Float[Array, " num_samples"]:
     """Labels ±1 that have nothing to do with the inputs.
 
     Raises:
@@ -155,7 +156,7 @@ class Task(NamedTuple):
     y_test: Float[Array, " n_test"]
 
 
-def sample_task(key: PRNGKeyArray, num_samples: int, num_test: int, dim: int, **inputs) -> Task:
+def sample_task(key: PRNGKeyArray, num_samples: Whole, num_test: Whole, dim: Whole, **inputs) -> Task:
     """The synthetic task of Figure 1: inputs of one law with the labels of one random teacher.
 
     Source: Hu et al. 2020, section 3.3.

@@ -101,8 +101,8 @@ def linear_kernel(features: Callable, x: Float[AnyArray, "n d"], x2: Float[AnyAr
         [[4. 0.]
          [0. 4.]]
     """
-    psi = features(x)
-    return low_rank(psi, psi if x2 is None else features(x2))
+    psi = jnp.asarray(features(x))
+    return low_rank(psi, psi if x2 is None else jnp.asarray(features(x2)))
 
 
 def stable_learning_rate(kernel: Float[AnyArray, "n n"]) -> Float[Array, ""]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from earlytime import _decay
-from earlytime._arrays import AnyArray, Real
+from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._blocks import along
 from earlytime._validation import check_integer, check_not_negative, check_shape
 from earlytime.operators import Operator
@@ -23,7 +23,7 @@ class KrylovDynamics(NamedTuple):
         basis: (k, n) the Krylov vectors, its rows.
     """
 
-    learning_rate: float | Float[Array, ""]
+    learning_rate: Real
     eigenvalues: Float[Array, " k"]
     eigenvectors: Float[Array, "k k"]
     projections: Float[Array, " k"]
@@ -40,7 +40,7 @@ class KrylovDynamics(NamedTuple):
 
 
 def krylov_dynamics(
-    kernel: Operator, y: Float[AnyArray, " n"], *, learning_rate: Real, num_matvecs: int = 60
+    kernel: Operator, y: Float[AnyArray, " n"], *, learning_rate: Real, num_matvecs: Whole = 60
 ) -> KrylovDynamics:
     r"""Solve gradient descent on $\frac{1}{2n}\sum_i (f(x_i) - y_i)^2$ for a kernel that is only multiplied with.
 

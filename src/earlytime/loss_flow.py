@@ -3,7 +3,7 @@ r"""Gradient flow on any loss in function space, where there is no closed form."
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Numbers, Real
+from earlytime._arrays import AnyArray, Numbers, Real, Whole
 from earlytime._blocks import along
 from earlytime._validation import check_finite, check_integer, is_concrete
 from earlytime.function_space import check_kernel_new, check_start
@@ -20,7 +20,7 @@ def loss_flow(
     start: Float[AnyArray, "n ..."],
     kernel_new: Float[AnyArray, "q p"] | None = None,
     start_new: Float[AnyArray, "n_new ..."] | Real = 0.0,
-    max_steps: int = 100_000,
+    max_steps: Whole = 100_000,
 ) -> tuple[Float[Array, "r n ..."], Float[Array, "r n_new ..."]]:
     r"""Gradient flow on any loss with a constant kernel, by diffrax.
 

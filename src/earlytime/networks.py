@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from earlytime._arrays import AnyArray
+from earlytime._arrays import AnyArray, Whole
 from earlytime._validation import check_integer
 from earlytime.activations import Activation, resolve_activation
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -30,7 +30,7 @@ class TwoLayerParams(NamedTuple):
     v: Float[Array, " width"]
 
 
-def two_layer(dim: int, width: int, activation: Activation) -> Network:
+def two_layer(dim: Whole, width: Whole, activation: Activation) -> Network:
     r"""The two-layer network of Hu et al. 2020 with symmetric initialization.
 
     $$f(x; W, v) = \frac{1}{\sqrt m} \sum_{r=1}^m v_r\, \varphi(w_r^\top x / \sqrt d)$$
@@ -132,7 +132,7 @@ OUTPUTS = {
 }
 
 
-def with_output(network: Network, nonlinearity: str | Callable, *, coordinate: int | None = None) -> Network:
+def with_output(network: Network, nonlinearity: str | Callable, *, coordinate: Whole | None = None) -> Network:
     r"""A network with a non-linearity behind its output, $\tilde f = \psi(f)$.
 
     However wide the network, $\nabla^2\tilde f = \psi'(f)\,\nabla^2 f + \psi''(f)\,\nabla f\,\nabla f^\top$

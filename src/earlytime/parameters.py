@@ -2,7 +2,7 @@
 
 import difflib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from earlytime.claims import prepare_results
@@ -10,13 +10,15 @@ from earlytime.rules import Rule, as_rule
 
 # What papermill can give a parameter.
 _PLAIN = (bool, int, float, str, list, dict, types.NoneType)
+# In a namespace whose names have been looked at once: what has a name since then is the notebook's own.
+_SEEN = "_earlytime_names_are_parameters"
 
 
-def check_parameters(namespace: Mapping[str, Any], /, **rules: Rule | Sequence[Rule]) -> dict[str, Any]:
+def check_parameters(namespace: MutableMapping[str, Any], /, **rules: Rule | Sequence[Rule]) -> dict[str, Any]:
     """Refuse parameters that a notebook did not declare, and values that break their rule.
 
-    Call it in the first cell after the parameters, before anything else has a name. It also starts the file
-    at `results_path`, if one is given.
+    Call it in the first cell after the parameters, before anything else has a name; that cell may be run again
+    later, when names are looked at no more. It also starts the file at `results_path`, if one is given.
 
     Args:
         namespace: the notebook's `globals()`.
@@ -38,7 +40,7 @@ def check_parameters(namespace: Mapping[str, Any], /, **rules: Rule | Sequence[R
     """
     for name, value in namespace.items():
         plain = isinstance(value, _PLAIN) and not name.startswith("_") and name not in ("In", "Out")
-        if plain and name not in rules:
+        if plain and name not in rules and _SEEN not in namespace:
             close = difflib.get_close_matches(name, rules, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise ValueError(f"{name}: this notebook has no such parameter{hint}; it has {', '.join(sorted(rules))}")
@@ -46,6 +48,7 @@ def check_parameters(namespace: Mapping[str, Any], /, **rules: Rule | Sequence[R
         if name not in namespace:
             raise ValueError(f"{name}: has a rule, but no value")
         as_rule(rule).check(name, namespace[name])
+    namespace[_SEEN] = True
     if "results_path" in rules:
         prepare_results(namespace["results_path"])
     return {name: namespace[name] for name in rules if name != "results_path"}

@@ -1,15 +1,16 @@
 """One visual style. Every `plot_*` takes results and returns a Figure; nothing trains or is shown here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from earlytime._arrays import AnyArray, Numbers
 from earlytime.claims import Finding, describe_criterion
 from earlytime.statistics import fit_power_law
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Network and linear model have these colours on every page (Okabe-Ito, colour-blind safe).
@@ -38,7 +39,7 @@ def use_style() -> None:
     )
 
 
-def mean_and_band(axes: Axes, x: Sequence[float], values: Float[np.ndarray, "num_seeds r"], **style) -> None:
+def mean_and_band(axes: Axes, x: Numbers, values: Float[AnyArray, "num_seeds r"], **style) -> None:
     """A line for the mean over seeds, with a band from the smallest to the largest seed."""
     x, values = np.asarray(x), np.atleast_2d(np.asarray(values))
     (line,) = axes.plot(x, values.mean(axis=0), **style)
@@ -46,8 +47,8 @@ def mean_and_band(axes: Axes, x: Sequence[float], values: Float[np.ndarray, "num
 
 
 def plot_trajectories(
-    steps: Sequence[int],
-    curves: Mapping[str, Float[np.ndarray, "num_seeds r"]],
+    steps: Numbers,
+    curves: Mapping[str, Float[AnyArray, "num_seeds r"]],
     *,
     ylabel: str,
     title: str = "",
@@ -55,7 +56,7 @@ def plot_trajectories(
     logy: bool = False,
     xlabel: str = "step",
     axes: Axes | None = None,
-) -> Figure:
+) -> Figure | SubFigure:
     """Curves over training on a logarithmic step axis, with a band over seeds.
 
     A label that starts with "network" or "linear" has that colour on every page; a second curve
@@ -73,7 +74,8 @@ def plot_trajectories(
         Figure.
     """
     axes = plt.subplots()[1] if axes is None else axes
-    seen, others = {}, iter(_PALETTE[2:] * len(curves))
+    seen: dict[str, int] = {}
+    others = iter(_PALETTE[2:] * len(curves))
     for label, values in curves.items():
         kind = label.split()[0].lower().rstrip(":,")
         ours = {"network": NETWORK, "linear": LINEAR}.get(kind)
@@ -105,15 +107,15 @@ def mark_early_phase(axes: Axes, end: float) -> None:
 
 
 def plot_power_law(
-    sizes: Sequence[float],
-    values: Mapping[str, Float[np.ndarray, "num_seeds num_sizes"]],
+    sizes: Numbers,
+    values: Mapping[str, Float[AnyArray, "num_seeds num_sizes"]],
     *,
     xlabel: str,
     ylabel: str,
     predicted: float | None = None,
     title: str = "",
     axes: Axes | None = None,
-) -> Figure:
+) -> Figure | SubFigure:
     """Measured points on logarithmic axes, their fitted lines, and the predicted slope.
 
     Args:
@@ -160,14 +162,14 @@ def plot_power_law(
 
 
 def plot_outputs(
-    steps: Sequence[int],
-    network: Float[np.ndarray, "r points"],
-    linear: Float[np.ndarray, "r points"],
+    steps: Numbers,
+    network: Float[AnyArray, "r points"],
+    linear: Float[AnyArray, "r points"],
     *,
     early_phase: float | None = None,
     title: str = "",
     axes: Axes | None = None,
-) -> Figure:
+) -> Figure | SubFigure:
     """Outputs on single points over training, network solid against linear model dashed.
 
     Args:

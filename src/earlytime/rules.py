@@ -116,7 +116,11 @@ def several(rule: Rule, *, at_least: int = 2, increasing: bool = False) -> Rule:
 
 
 def as_rule(rule: "Rule | Sequence[Rule]") -> Rule:
-    """A rule itself; [rule] is a list of at least one entry, all different."""
+    """A rule itself; [rule] is a list of at least one entry, all different.
+
+    Raises:
+        ValueError: anything else.
+    """
     if isinstance(rule, Rule):
         return rule
     if isinstance(rule, list) and len(rule) == 1 and isinstance(rule[0], Rule):

@@ -3,7 +3,7 @@ r"""What grows with d where the theorems are put to the test: samples, width, le
 from typing import NamedTuple
 
 import numpy as np
-from earlytime._arrays import Real
+from earlytime._arrays import Real, Whole
 from earlytime._validation import check_integer, check_positive
 from earlytime.activations import GaussianMoments
 
@@ -22,7 +22,7 @@ class Sizes(NamedTuple):
     width: int
 
 
-def edge_sizes(dim: int) -> Sizes:
+def edge_sizes(dim: Whole) -> Sizes:
     r"""The fewest samples and neurons that the theorems allow: $n = d^{1+\alpha}$ and $m = 4 d^{1+\alpha}$, α = 1/4.
 
     The theorems ask for $n, m \gtrsim d^{1+\alpha}$ with α < 1/4 and leave the constants open; 1 and 4 are the book's.
@@ -46,7 +46,7 @@ def edge_sizes(dim: int) -> Sizes:
     return Sizes(round(dim ** (1 + ALPHA)), 2 * round(2 * dim ** (1 + ALPHA)))
 
 
-def learning_rate(moments: GaussianMoments, dim: int, *, per_dim: Real, otherwise: Real) -> Real:
+def learning_rate(moments: GaussianMoments, dim: Whole, *, per_dim: Real, otherwise: Real) -> Real:
     r"""The learning rate of a second layer: in proportion to d where ϑ₀ = 0, and the same for all d otherwise.
 
     The theorems want $\eta \ll d/\log n$ if ϑ₀ = 0. If not, $q(x) \approx \vartheta_0$ gives the kernel an eigenvalue
@@ -77,7 +77,7 @@ def learning_rate(moments: GaussianMoments, dim: int, *, per_dim: Real, otherwis
     return per_dim * dim if abs(moments.theta0) < 1e-9 else otherwise
 
 
-def num_steps(dim: int, *, learning_rate: Real, same_time_as: int | None = None) -> int:
+def num_steps(dim: Whole, *, learning_rate: Real, same_time_as: Whole | None = None) -> int:
     r"""The length of a run that a theorem speaks about, $T = c\,d\log d/\eta$ with c = 1, in steps.
 
     T grows by log d even in the time $\eta t/d$, in which runs of different d are alike. Up to one such time for all

@@ -6,17 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import Whole
 from earlytime._validation import check_integer
 from jaxtyping import PyTree
 
 
 def over_seeds(
     run: Callable[..., Any],
-    seed: int,
-    num_seeds: int,
+    seed: Whole,
+    num_seeds: Whole,
     *args: Any,
     per_seed: Any = None,
-    batch_size: int | None = None,
+    batch_size: Whole | None = None,
 ) -> Any:
     """Run a function of a key for several seeds, with one compiled program.
 

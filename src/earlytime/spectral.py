@@ -1,12 +1,13 @@
 """Spectral norms of operators by Lanczos, from a fixed number of products."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from earlytime._arrays import Whole
 from earlytime._validation import check_integer
 from earlytime.operators import Operator
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -25,7 +26,7 @@ class Norm(NamedTuple):
     residual: Float[Array, ""]
 
 
-def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 40) -> Norm:
+def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: Whole = 40) -> Norm:
     r"""The largest absolute eigenvalue of a symmetric operator, by Lanczos.
 
     Works under jit and vmap. Where the matrix is small and cheap it is formed once, and where it is
@@ -59,7 +60,7 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
         product: Callable[[Array], Array] = functools.partial(jnp.matmul, operator.dense())
     else:
         product = operator.matvec
-    dtype = jax.eval_shape(product, jax.ShapeDtypeStruct((rows,), jnp.result_type(float))).dtype
+    dtype = _dtype(operator)
     start = jax.random.normal(key, (rows,), dtype=dtype)
     # Without reorthogonalization rounding makes copies of eigenvalues that have converged (Paige 1972), which
     # the largest one does not mind. It would need all vectors at every step; so XLA keeps a few of them only.
@@ -69,7 +70,7 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
     # rounding the space is exhausted: what follows is noise and has no part in the answer.
     links = jnp.nan_to_num(jnp.abs(jnp.append(off_diagonal, jnp.linalg.norm(remainder))))
     scale = jax.lax.cummax(jnp.maximum(jnp.nan_to_num(jnp.abs(diagonal)), links))
-    rounding = 10 * np.sqrt(rows) * jnp.finfo(dtype).eps
+    rounding = 10 * math.sqrt(rows) * float(jnp.finfo(dtype).eps)
     joined = jnp.cumprod(links > rounding * scale).astype(bool)
     inside = jnp.append(True, joined[:-1])
     off_diagonal = jnp.where(joined, links, 0)[:-1]
@@ -80,3 +81,9 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: int = 4
     value = jnp.abs(values[top])
     residual = links[last] * jnp.abs(vectors[last, top])
     return Norm(value, jnp.where(jnp.isfinite(value), residual, jnp.nan))  # links have lost their NaN above
+
+
+def _dtype(operator: Operator):
+    """The precision that an operator computes in: that of the numbers it is made of."""
+    numbers = [leaf for leaf in jax.tree.leaves(operator) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    return jnp.result_type(*numbers) if numbers else jnp.result_type(float)

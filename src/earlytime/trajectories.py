@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from earlytime._arrays import Whole
 from earlytime._validation import check_integer
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -64,7 +65,7 @@ class Trajectory(NamedTuple):
         return self._replace(params=None, state=None)
 
 
-def log_spaced_steps(num_steps: int, num_records: int) -> tuple[int, ...]:
+def log_spaced_steps(num_steps: Whole, num_records: Whole) -> tuple[int, ...]:
     """0, and up to num_records steps from 1 to num_steps with about equal ratios.
 
     Raises:

@@ -1,11 +1,11 @@
 r"""The tangent kernel of a two-layer network in closed form, layer by layer."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from earlytime._arrays import AnyArray
 from earlytime._blocks import map_blocks, sum_blocks
 from earlytime._validation import check_finite, check_trained
@@ -66,9 +66,9 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
     def features(params, x):
         """v φ'(z) / √(md) and φ(z) / √m."""
         width, dim = params.w.shape
-        z = x @ params.w.T / np.sqrt(dim)
+        z = x @ params.w.T / math.sqrt(dim)
         phi_z, slope = jax.jvp(phi, (z,), (jnp.ones_like(z),))
-        return slope * params.v[None, :] / np.sqrt(width * dim), phi_z / np.sqrt(width)
+        return slope * params.v[None, :] / math.sqrt(width * dim), phi_z / math.sqrt(width)
 
     def product(params, x, u):
         def pull(block, weights):
@@ -82,7 +82,7 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
         def push(inputs):
             slopes, values = features(params, inputs)
             from_first = jnp.sum(slopes * (inputs @ direction_w.T), axis=1)
-            return first * from_first + second * (values @ direction_v)
+            return float(first) * from_first + float(second) * (values @ direction_v)
 
         return map_blocks(push, x, _BLOCK)
 
