@@ -133,7 +133,7 @@ def train(
     )
 
 
-def _check_batches(batch_size: int | None, key, num_samples: int) -> None:
+def _check_batches(batch_size: Whole | None, key, num_samples: int) -> None:
     if batch_size is None:
         return
     check_integer("batch_size", batch_size, at_least=1)
@@ -143,7 +143,7 @@ def _check_batches(batch_size: int | None, key, num_samples: int) -> None:
         raise ValueError("key: expected a random key, which batch_size needs")
 
 
-def _check_record_steps(record_steps, num_steps: int, state: TrainingState | None) -> None:
+def _check_record_steps(record_steps, num_steps: Whole, state: TrainingState | None) -> None:
     steps = np.asarray(record_steps)
     if steps.ndim != 1 or steps.size == 0 or not np.issubdtype(steps.dtype, np.integer):
         raise ValueError(f"record_steps: expected a sequence of whole numbers, got {record_steps!r}")

@@ -67,7 +67,7 @@ def load_images(
         x_train, y_train, x_test, y_test = read_cifar10(cifar10_archive(download=download))
         x_train, x_test = _average_pool(x_train), _average_pool(x_test)
     else:
-        x_train, y_train, x_test, y_test = _split_digits(seed)
+        x_train, y_train, x_test, y_test = _split_digits(int(seed))
     shape = x_train.shape[1:]
     x_train, x_test = x_train.reshape(len(x_train), -1), x_test.reshape(len(x_test), -1)
     if preprocessing != "none":

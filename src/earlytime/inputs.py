@@ -56,7 +56,7 @@ def sample_inputs(
     check_integer("num_samples", num_samples, at_least=1)
     check_integer("dim", dim, at_least=1)
     check_choice("entries", entries, _ENTRIES)
-    standard = _ENTRIES[entries](key, (num_samples, dim))
+    standard = _ENTRIES[entries](key, (int(num_samples), int(dim)))
     if isinstance(spectrum, str):
         if spectrum != "isotropic":
             raise ValueError(f"spectrum: expected 'isotropic' or {dim} eigenvalues, got {spectrum!r}")
@@ -65,11 +65,11 @@ def sample_inputs(
     root = jnp.sqrt(jnp.asarray(spectrum, dtype=standard.dtype))
     if not rotate:
         return standard * root[None, :]
-    basis, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(dim), (dim, dim)))
+    basis, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(dim), (int(dim), int(dim))))
     return standard @ (basis * root[None, :]) @ basis.T
 
 
-def _check_spectrum(spectrum, dim: int) -> None:
+def _check_spectrum(spectrum, dim: Whole) -> None:
     if jnp.shape(spectrum) != (dim,):
         raise ValueError(f"spectrum: expected {dim} eigenvalues, got shape {jnp.shape(spectrum)}")
     check_finite("spectrum", spectrum)
@@ -115,8 +115,8 @@ def teacher_labels(
     phi = resolve_activation(activation)
     dim = x.shape[1]
     key_w, key_v = jax.random.split(key)
-    w = jax.random.normal(key_w, (width, dim), dtype=x.dtype)
-    v = jax.random.normal(key_v, (width,), dtype=x.dtype)
+    w = jax.random.normal(key_w, (int(width), dim), dtype=x.dtype)
+    v = jax.random.normal(key_v, (int(width),), dtype=x.dtype)
     return jnp.where(phi(x @ w.T / math.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)
 
 
@@ -144,7 +144,7 @@ def random_labels(key: PRNGKeyArray, num_samples: Whole) -> Float[Array, " num_s
         [1. 1. 1.]
     """
     check_integer("num_samples", num_samples, at_least=1)
-    return jax.random.rademacher(key, (num_samples,), dtype=float)
+    return jax.random.rademacher(key, (int(num_samples),), dtype=float)
 
 
 class Task(NamedTuple):

@@ -53,7 +53,7 @@ def over_seeds(
     check_integer("num_seeds", num_seeds, at_least=1)
     if batch_size is not None:
         check_integer("batch_size", batch_size, at_least=1)
-    own: tuple[PyTree, ...] = (jax.random.split(jax.random.key(seed), num_seeds),)
+    own: tuple[PyTree, ...] = (jax.random.split(jax.random.key(seed), int(num_seeds)),)
     if per_seed is not None:
         own += (per_seed,)
     for leaf in jax.tree.leaves(per_seed):
