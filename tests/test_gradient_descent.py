@@ -218,7 +218,7 @@ def test_bad_data_are_named():
         ("y", X, Y[:, None]),
         ("x", X[:0], Y[:0]),
         ("x", X * np.inf, Y),
-        ("y", X, Y / 0.0 * 0),
+        ("y", X, np.full_like(Y, np.nan)),
     ]:
         with np.errstate(all="ignore"), refused(name):
             call(NETWORK.apply, x, y)

@@ -4,13 +4,14 @@ The kernel of a fully connected network depends on two inputs through their leng
 alone. Between inputs that are nearly orthogonal it is affine in $\langle x, x'\rangle/d$.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real
+from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._validation import check_integer, check_not_negative, check_positive, check_scales
 from earlytime.activations import Activation, resolve_activation
 from earlytime.deep_kernels import one_pair
@@ -33,7 +34,9 @@ class AffineKernel(NamedTuple):
     norms: Float[np.ndarray, "3 3"]
 
 
-def affine_kernel(activation: Activation, *, depth: int, weight_std: Real = 1.0, bias_std: Real = 0.0) -> AffineKernel:
+def affine_kernel(
+    activation: Activation, *, depth: Whole, weight_std: Real = 1.0, bias_std: Real = 0.0
+) -> AffineKernel:
     r"""The derivatives of a deep network's tangent kernel that decide what it learns early.
 
     $$\Theta(x, x') \approx \kappa'(0)\,\rho + \kappa(0) + \tfrac12\kappa''(0)\,\rho^2, \qquad
@@ -81,7 +84,7 @@ def _taylor(f: Callable, at: Float[AnyArray, ""]) -> Float[Array, "3 ..."]:
     return jnp.stack([value, first, second / 2])
 
 
-def time_constant(kernel: AffineKernel, *, dim: int, learning_rate: Real) -> Real:
+def time_constant(kernel: AffineKernel, *, dim: Whole, learning_rate: Real) -> Real:
     r"""The time constant of what a deep network learns first, $d/(\kappa'(0)\,\eta)$ steps.
 
     The linear part of the outputs closes e-fold in it, for isotropic inputs and many samples; five of them are the
@@ -122,13 +125,13 @@ class AffineFeatures(NamedTuple):
     norms: Float[Array, "3 p"]
 
     def __call__(self, x: Float[AnyArray, "n d"]) -> Float[Array, "n _"]:
-        excess = jnp.linalg.norm(x, axis=1) / np.sqrt(x.shape[1]) - 1
+        excess = jnp.linalg.norm(x, axis=1) / math.sqrt(x.shape[1]) - 1
         powers = jnp.stack([jnp.ones_like(excess), excess, excess**2], axis=1)
         return jnp.concatenate([self.linear * x, powers @ jnp.asarray(self.norms, x.dtype)], axis=1)
 
 
 def affine_features(
-    kernel: AffineKernel, *, dim: int, mean_squared_rho: Real, equal_norms: bool = False
+    kernel: AffineKernel, *, dim: Whole, mean_squared_rho: Real, equal_norms: bool = False
 ) -> AffineFeatures:
     r"""The feature map of the linear model that a deep network follows early on.
 

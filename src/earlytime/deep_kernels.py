@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import Real, Whole
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
 from jaxtyping import Array, Float
@@ -38,7 +39,7 @@ def _hermite(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def deep_kernel(
-    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+    activation: Activation, *, depth: Whole, weight_std: Real = 1.0, bias_std: Real = 0.0
 ) -> Callable[..., Kernels]:
     r"""The kernels of an infinitely wide fully connected network, as functions of lengths and cosine.
 
@@ -90,7 +91,7 @@ def _deep_kernel(phi, depth, weight_std, bias_std) -> Callable[..., Kernels]:
 
 
 def diagonal_kernel(
-    activation: Activation, *, depth: int, weight_std: float = 1.0, bias_std: float = 0.0
+    activation: Activation, *, depth: Whole, weight_std: Real = 1.0, bias_std: Real = 0.0
 ) -> Callable[..., Kernels]:
     r"""The kernels of an input with itself, as functions of its length: `deep_kernel` at cosine 1.
 
@@ -135,7 +136,7 @@ def diagonal_kernel(
     return kernel
 
 
-def one_pair(phi: Callable, weight_std: float, bias_std: float) -> Callable:
+def one_pair(phi: Callable, weight_std: Real, bias_std: Real) -> Callable:
     """(depth, length, length2, cosine) -> both kernels."""
     g, rows = _hermite(_ORDER)
 
