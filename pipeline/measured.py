@@ -279,8 +279,6 @@ def _check(app, config):
     for claim_id, finding in results.findings.items():
         if finding.cases and not finding.sizes:
             logger.warning("the claim %r was recorded without the sizes that it was run with", claim_id)
-        if results.judged and finding.verdict == "not reproduced" and not finding.claim.known:
-            logger.warning("the claim %r is not reproduced, and nothing is said under `known`", claim_id)
     if not results.judged:
         config.html_theme_options["announcement"] = SMOKE
 

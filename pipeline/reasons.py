@@ -56,7 +56,7 @@ def why(finding: claims.Finding, profiles: Profiles) -> str:
     if finding.verdict == "not run":
         parts.append(_what_is_missing(finding, profiles))
     if finding.verdict == "not reproduced":
-        parts += [_what_misses(finding), claim.known]
+        parts += [_what_misses(finding), claim.known or "Why is not known."]
     if finding.verdict == "inconclusive":
         undecided = any(case.verdict == "inconclusive" for case in finding.cases.values())
         parts += [_what_is_undecided(finding) if undecided else "The criterion is met, and that decides nothing."]

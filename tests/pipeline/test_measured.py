@@ -125,20 +125,17 @@ def test_a_claim_without_a_record_is_missing_only_where_its_notebook_ran(results
 
 
 @pytest.mark.parametrize(
-    "record, known, profile, warned",
+    "record, profile, warned",
     [
-        (RECORD, "Because.", "standard", ""),
-        (RECORD, "", "standard", "nothing is said under `known`"),
-        (RECORD, "", "smoke", ""),
-        (RECORD | {"cases": {"erf": [-1.0, -1.1]}}, "", "standard", ""),
-        (RECORD | {"sizes": {}}, "Because.", "standard", "without the sizes"),
-        (RECORD | {"sizes": {}}, "Because.", "smoke", "without the sizes"),
-        ({"cases": {}, "sizes": {}, "reason": "no data"}, "", "standard", ""),
-        (None, "", "standard", "recorded nothing for it"),
+        (RECORD, "standard", ""),
+        (RECORD | {"sizes": {}}, "standard", "without the sizes"),
+        (RECORD | {"sizes": {}}, "smoke", "without the sizes"),
+        ({"cases": {}, "sizes": {}, "reason": "no data"}, "standard", ""),
+        (None, "standard", "recorded nothing for it"),
     ],
 )
-def test_what_is_missing_is_a_warning(results, monkeypatch, record, known, profile, warned):
-    monkeypatch.setattr(claims, "load_claims", lambda: {CLAIM.id: CLAIM._replace(known=known)})
+def test_what_is_missing_is_a_warning(results, monkeypatch, record, profile, warned):
+    monkeypatch.setattr(claims, "load_claims", lambda: {CLAIM.id: CLAIM})
     found, messages = results(record, profile=profile), []
     monkeypatch.setattr(measured, "load_results", lambda: found)
     monkeypatch.setattr(measured.logger, "warning", lambda text, *values: messages.append(text % values))

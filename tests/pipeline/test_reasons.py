@@ -78,14 +78,14 @@ def test_what_misses_is_named_and_what_is_known_is_added():
         "The whole interval misses the criterion: [0.199, 0.301]. A wider network would decide it."
     )
     both = because(CLAIM, {"erf": BELOW, "ReLU": ABOVE, "tanh": AROUND})
-    assert both == "1 of 3 cases miss the criterion: ReLU [0.199, 0.301]."
+    assert both == "1 of 3 cases miss the criterion: ReLU [0.199, 0.301]. Why is not known."
 
 
 def test_the_worst_seed_is_named_where_the_claim_is_about_every_one():
     every = CLAIM._replace(seeds="every")
-    assert because(every, {"": AROUND}) == "The worst seed misses the criterion: 0.100 at worst."
+    assert because(every, {"": AROUND}) == "The worst seed misses the criterion: 0.100 at worst. Why is not known."
     both = because(every, {"erf": AROUND, "ReLU": ABOVE, "tanh": BELOW})
-    assert both == "2 of 3 cases miss the criterion: erf 0.100 at worst; ReLU 0.300 at worst."
+    assert both == "2 of 3 cases miss the criterion: erf 0.100 at worst; ReLU 0.300 at worst. Why is not known."
 
 
 def test_a_caveat_says_that_more_seeds_do_not_help():
