@@ -89,7 +89,6 @@ def test_jax_is_left_as_it_was_and_works_in_single_precision():
         import sys, warnings
         import earlytime, jax
         import numpy as np
-        import scipy.optimize  # it puts modules there by hand, which is no change of neural-tangents
         from earlytime import _neural_tangents
 
         assert not [name for name in sys.modules if name.startswith("neural_tangents")]

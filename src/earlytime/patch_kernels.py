@@ -14,7 +14,6 @@ from earlytime._validation import check_integer, is_concrete
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
 from earlytime.deep_kernels import deep_kernel
 from jaxtyping import Array, Float, Int
-from scipy import stats
 
 
 def patch_kernel(
@@ -136,6 +135,8 @@ def mean_and_slope(kappa: Float[AnyArray, " num_values"], *, filter_size: Whole)
     if filter_size >= kappa.shape[0]:
         raise ValueError(f"filter_size: expected less than the {kappa.shape[0]} values of kappa, got {filter_size}")
     matches = np.arange(filter_size + 1)
+    from scipy import stats  # imported late: it takes half a second, and only this function needs it
+
     probability = stats.binom.pmf(matches, filter_size, 0.5)
     values = kappa[: filter_size + 1]
     return probability @ values, (probability * (2 * matches - filter_size)) @ values
