@@ -34,9 +34,7 @@ def check_convolution(shape, filter_size, padding) -> tuple[int, ...]:
         raise ValueError(f"shape: expected (length, channels) or (height, width, channels), got {shape}")
     for side in shape:
         check_integer("shape", side, at_least=1)
-    check_integer("filter_size", filter_size, at_least=1)
-    if filter_size > min(shape[:-1]):
-        raise ValueError(f"filter_size: expected at most {min(shape[:-1])}, the input's side, got {filter_size}")
+    check_integer("filter_size", filter_size, at_least=1, at_most=min(shape[:-1]))
     check_choice("padding", padding, PADDINGS)
     return tuple(int(side) for side in shape)
 

@@ -25,12 +25,14 @@ def check_trained(trained: str) -> None:
     check_choice("trained", trained, TRAINED)
 
 
-def check_integer(name: str, value, *, at_least: int) -> None:
-    """Raise unless `value` is a whole number of at least `at_least`."""
+def check_integer(name: str, value, *, at_least: int, at_most: int | None = None) -> None:
+    """Raise unless `value` is a whole number of at least `at_least`, and at most `at_most` if that is given."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ValueError(f"{name}: expected a whole number, got {value!r}")
     if value < at_least:
         raise ValueError(f"{name}: expected at least {at_least}, got {value}")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"{name}: expected at most {at_most}, got {value}")
 
 
 def check_finite(name: str, value) -> None:
@@ -72,6 +74,14 @@ def check_shape(name: str, value, shape: tuple[int, ...]) -> None:
     """Raise unless an array has the shape."""
     if np.shape(value) != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {np.shape(value)}")
+
+
+def check_square(name: str, operator) -> int:
+    """The number of rows; raises unless a matrix or operator has as many columns."""
+    rows, columns = operator.shape
+    if rows != columns:
+        raise ValueError(f"{name}: expected a square one, got shape {operator.shape}")
+    return rows
 
 
 def check_data(x, y, *, names: tuple[str, str] = ("x", "y"), several: bool = False) -> None:

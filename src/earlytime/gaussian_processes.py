@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from earlytime._arrays import AnyArray, Real
 from earlytime._blocks import along
 from earlytime._decay import LearningRate
-from earlytime._validation import check_choice, is_concrete
+from earlytime._validation import check_choice, check_not_negative, is_concrete
 from earlytime.deep_kernels import Kernels
 from earlytime.function_space import KernelDynamics, kernel_dynamics
 from jaxtyping import Array, Float
@@ -94,8 +94,7 @@ def training_process(
             network's own allows, or as `kernel_dynamics`.
     """
     check_choice("trained", trained, ("all", "last"))
-    if not 0 <= frozen_bias_std < float("inf"):
-        raise ValueError(f"frozen_bias_std: expected a number >= 0, got {frozen_bias_std}")
+    check_not_negative("frozen_bias_std", frozen_bias_std)
     if trained == "all" and frozen_bias_std:
         raise ValueError(f'frozen_bias_std: expected 0 with trained="all", got {frozen_bias_std}')
     train, new, prior = kernels(x), kernels(x_new, x), kernels(x_new).nngp

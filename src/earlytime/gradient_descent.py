@@ -136,9 +136,7 @@ def train(
 def _check_batches(batch_size: Whole | None, key, num_samples: int) -> None:
     if batch_size is None:
         return
-    check_integer("batch_size", batch_size, at_least=1)
-    if batch_size > num_samples:
-        raise ValueError(f"batch_size: expected at most the {num_samples} samples of x, got {batch_size}")
+    check_integer("batch_size", batch_size, at_least=1, at_most=num_samples)
     if key is None:
         raise ValueError("key: expected a random key, which batch_size needs")
 

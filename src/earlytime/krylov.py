@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from earlytime import _decay
 from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._blocks import along
-from earlytime._validation import check_integer, check_not_negative, check_shape
+from earlytime._validation import check_integer, check_not_negative, check_shape, check_square
 from earlytime.operators import Operator
 from jaxtyping import Array, Float, Int
 from matfree import decomp
@@ -66,9 +66,7 @@ def krylov_dynamics(
         >>> print(kernel.matvec(dynamics.coefficients(1)))  # f_1 = ηΘy/n
         [1.  0.5]
     """
-    n = kernel.shape[0]
-    if kernel.shape != (n, n):
-        raise ValueError(f"kernel: expected a square operator, got shape {kernel.shape}")
+    n = check_square("kernel", kernel)
     check_shape("y", y, (n,))
     check_not_negative("learning_rate", learning_rate)
     check_integer("num_matvecs", num_matvecs, at_least=1)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from earlytime._arrays import AnyArray, Whole
-from earlytime._validation import check_integer
+from earlytime._validation import check_choice, check_integer
 from earlytime.activations import Activation, resolve_activation
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -159,10 +159,8 @@ def with_output(network: Network, nonlinearity: str | Callable, *, coordinate: W
         >>> print(jnp.sum(network.apply(network.init(jax.random.key(0)), jnp.ones((1, 3)))))
         1.0
     """
-    if isinstance(nonlinearity, str) and nonlinearity not in OUTPUTS:
-        raise ValueError(f"nonlinearity: expected one of {', '.join(OUTPUTS)}, got {nonlinearity!r}")
-    if not isinstance(nonlinearity, str) and not callable(nonlinearity):
-        raise ValueError(f"nonlinearity: expected a name or a function, got {nonlinearity!r}")
+    if not callable(nonlinearity):
+        check_choice("nonlinearity", nonlinearity, OUTPUTS)
     if coordinate is not None:
         check_integer("coordinate", coordinate, at_least=0)
     psi = OUTPUTS[nonlinearity] if isinstance(nonlinearity, str) else nonlinearity

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from earlytime._arrays import AnyArray
+from earlytime._validation import check_shape, check_square
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
@@ -53,8 +53,7 @@ class Operator:
         Raises:
             ValueError: a vector of another shape.
         """
-        if np.shape(u) != (self.shape[1],):
-            raise ValueError(f"u: expected shape ({self.shape[1]},), got {np.shape(u)}")
+        check_shape("u", u, (self.shape[1],))
         return self.product(u)
 
     def dense(self) -> Float[Array, "rows columns"]:
@@ -147,11 +146,7 @@ def schur_complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Op
 
 
 def _unit(operator: Operator, direction) -> Float[Array, " n"]:
-    if operator.shape[0] != operator.shape[1] or np.shape(direction) != (operator.shape[0],):
-        raise ValueError(
-            f"direction: expected shape ({operator.shape[0]},) and a square operator, "
-            f"got {np.shape(direction)} and {operator.shape}"
-        )
+    check_shape("direction", direction, (check_square("operator", operator),))
     return direction / jnp.linalg.norm(direction)
 
 

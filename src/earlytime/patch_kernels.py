@@ -95,9 +95,9 @@ def ring_kernel(
         [[1. 0.]
          [0. 1.]]
     """
-    d, most = x.shape[1], min(x.shape[1], kappa.shape[1] - 1)
-    if is_concrete(filter_size) and not 1 <= filter_size <= most:
-        raise ValueError(f"filter_size: expected from 1 to {most}, for {d} pixels and this table, got {filter_size}")
+    d = x.shape[1]
+    if is_concrete(filter_size):
+        check_integer("filter_size", filter_size, at_least=1, at_most=min(d, kappa.shape[1] - 1))
     position = jnp.arange(d)
     windows = ((position[:, None] - position[None]) % d < filter_size).astype(x.dtype)
     kappa = jnp.asarray(kappa)
@@ -131,9 +131,7 @@ def mean_and_slope(kappa: Float[AnyArray, " num_values"], *, filter_size: Whole)
         >>> print(f"{mean:.4f} {slope:.4f}")
         0.5000 1.5000
     """
-    check_integer("filter_size", filter_size, at_least=1)
-    if filter_size >= kappa.shape[0]:
-        raise ValueError(f"filter_size: expected less than the {kappa.shape[0]} values of kappa, got {filter_size}")
+    check_integer("filter_size", filter_size, at_least=1, at_most=kappa.shape[0] - 1)
     matches = np.arange(filter_size + 1)
     from scipy import stats  # imported late: it takes half a second, and only this function needs it
 

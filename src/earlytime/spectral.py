@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from earlytime._arrays import Whole
-from earlytime._validation import check_integer
+from earlytime._validation import check_integer, check_square
 from earlytime.operators import Operator
 from jaxtyping import Array, Float, PRNGKeyArray
 from matfree import decomp
@@ -49,9 +49,7 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: Whole =
         >>> print(f"{spectral_norm(kernel, key=jax.random.key(0)).value:.4f}")
         9.0000
     """
-    rows, columns = operator.shape
-    if rows != columns:
-        raise ValueError(f"operator: expected a square one, got shape {operator.shape}")
+    rows = check_square("operator", operator)
     check_integer("num_matvecs", num_matvecs, at_least=1)
     if operator.cheap_dense and rows <= _EXACT_ROWS:
         top = jnp.max(jnp.abs(jnp.linalg.eigvalsh(operator.dense())))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.special
 from earlytime._arrays import Numbers
-from earlytime._validation import check_finite
+from earlytime._validation import check_finite, check_positive
 from jaxtyping import Float
 
 
@@ -80,7 +80,6 @@ def fit_power_law(sizes: Numbers, values: Numbers) -> PowerLaw:
     if values.ndim != 2 or values.shape[1] != sizes.size:
         raise ValueError(f"values: expected shape (num_seeds, {sizes.size}), got {values.shape}")
     for name, array in (("sizes", sizes), ("values", values)):
-        if not (np.all(np.isfinite(array)) and np.all(array > 0)):
-            raise ValueError(f"{name}: expected positive finite numbers, got {array}")
+        check_positive(name, array)
     slopes, intercepts = np.polyfit(np.log(sizes), np.log(values).T, 1)
     return PowerLaw(float(slopes.mean()), confidence_interval(slopes), float(np.exp(intercepts.mean())), slopes)
