@@ -94,3 +94,17 @@ def check_data(x, y, *, names: tuple[str, str] = ("x", "y"), several: bool = Fal
         raise ValueError(f"{names[1]}: expected shape {shapes}, one label per sample of {names[0]}, got {np.shape(y)}")
     check_finite(names[0], x)
     check_finite(names[1], y)
+
+
+def check_kernel_new(kernel_new, p: int, n: int) -> int:
+    """The number of new inputs; raises unless the kernel is (q, p), with a row for every output of each."""
+    shape = np.shape(kernel_new)
+    if len(shape) != 2 or shape[1] != p or shape[0] * n % p:
+        raise ValueError(f"kernel_new: expected shape (q, {p}), q a multiple of {p // n}, got {shape}")
+    return shape[0] * n // p
+
+
+def check_start(name: str, start, shape: tuple[int, ...]) -> None:
+    """Raise unless outputs at the start are one number or have the shape."""
+    if np.shape(start) not in ((), shape):
+        raise ValueError(f"{name}: expected a number or shape {shape}, got {np.shape(start)}")

@@ -8,10 +8,17 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from earlytime import _decay
-from earlytime._arrays import AnyArray, Numbers, Real, Steps, Whole
+from earlytime._arrays import AnyArray, Numbers, Real, Steps
 from earlytime._blocks import along
 from earlytime._decay import LearningRate
-from earlytime._validation import check_finite, check_momentum, check_positive, is_concrete
+from earlytime._validation import (
+    check_finite,
+    check_kernel_new,
+    check_momentum,
+    check_positive,
+    check_start,
+    is_concrete,
+)
 from jaxtyping import Array, Float
 
 
@@ -218,20 +225,6 @@ def kernel_dynamics(
     rate = _decay.resolve_learning_rate(learning_rate, dynamics.stable_learning_rate)
     check_positive("learning_rate", rate)
     return dynamics._replace(learning_rate=rate)
-
-
-def check_kernel_new(kernel_new, p: Whole, n: Whole) -> int:
-    """The number of new inputs; raises unless the kernel is (q, p), with a row for every output of each."""
-    shape = np.shape(kernel_new)
-    if len(shape) != 2 or shape[1] != p or shape[0] * n % p:
-        raise ValueError(f"kernel_new: expected shape (q, {p}), q a multiple of {p // n}, got {shape}")
-    return shape[0] * n // p
-
-
-def check_start(name: str, start, shape: tuple[int, ...]) -> None:
-    """Raise unless outputs at the start are one number or have the shape."""
-    if np.shape(start) not in ((), shape):
-        raise ValueError(f"{name}: expected a number or shape {shape}, got {np.shape(start)}")
 
 
 def _check_when(steps, time) -> None:

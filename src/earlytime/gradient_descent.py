@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Steps, Whole
 from earlytime._blocks import map_blocks, sum_blocks
+from earlytime._labels import check_labels
 from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
-from earlytime.losses import Loss, check_labels, resolve_loss
+from earlytime.losses import Loss, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
 from jaxtyping import Num, PRNGKeyArray, PyTree
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Numbers, Real, Whole
 from earlytime._blocks import along
-from earlytime._validation import check_finite, check_integer, is_concrete
-from earlytime.function_space import check_kernel_new, check_start
-from earlytime.losses import Loss, check_labels, resolve_loss
+from earlytime._labels import check_labels
+from earlytime._validation import check_finite, check_integer, check_kernel_new, check_start, is_concrete
+from earlytime.losses import Loss, resolve_loss
 from jaxtyping import Array, Float
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from api import names_on, names_used, notebooks_using, public_objects, reference
 from docstrings import signature, to_rst
-from earlytime import curvature, function_space, infinite_width, kernels, networks, operators, rules
+from earlytime import curvature, infinite_width, kernels, networks, operators, rules
 from earlytime.rules import Rule
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, writes
 
@@ -179,7 +179,7 @@ def test_signatures_are_as_the_source_has_them():
         ("fully_connected", infinite_width.residual, "infinite_width.fully_connected"),  # as its module sees it
         ("earlytime.fully_connected", infinite_width.residual, "fully_connected"),
         ("learning_rate", earlytime.train, None),  # an argument
-        ("loss", function_space.check_start, None),  # no function
+        ("loss", infinite_width.residual, None),  # no function
         ("kernel @ x", earlytime.train, None),
         (".dense()", earlytime.tangent_kernel, None),
         ("et.no_such_name", earlytime.train, None),

@@ -1,0 +1,27 @@
+"""Labels that fit the outputs and the loss."""
+
+import jax.numpy as jnp
+import numpy as np
+from earlytime._validation import is_concrete
+from earlytime.losses import Loss, cross_entropy, resolve_loss
+
+
+def check_labels(loss: Loss, outputs, y, *, name: str = "y", source: str = "apply_fn") -> None:
+    """Raise unless outputs are (n,) or (n, k) and the labels fit them and the loss."""
+    n = np.shape(y)[0]
+    if len(outputs.shape) not in (1, 2) or outputs.shape[0] != n:
+        raise ValueError(f"{source}: expected outputs of shape ({n},) or ({n}, k), got {outputs.shape}")
+    if callable(loss):
+        return
+    classes = resolve_loss(loss) is cross_entropy and len(outputs.shape) == 2 and np.ndim(y) == 1
+    if not classes and np.shape(y) != outputs.shape:
+        what = source if len(outputs.shape) > np.ndim(y) else name
+        raise ValueError(f"{what}: expected outputs and labels of one shape, got {outputs.shape} and {np.shape(y)}")
+    if classes and not jnp.issubdtype(jnp.result_type(y), jnp.integer):
+        raise ValueError(f"{name}: expected whole numbers, the classes, got {np.result_type(y)}")
+    if loss == "cross_entropy" and is_concrete(y):
+        values = np.asarray(y)
+        if classes and (values.min() < 0 or values.max() >= outputs.shape[1]):
+            raise ValueError(f"{name}: expected classes from 0 to {outputs.shape[1] - 1}, got {values.max()}")
+        if len(outputs.shape) == 1 and not np.all(np.abs(values) == 1):
+            raise ValueError(f"{name}: expected labels +1 and -1 for outputs of shape ({n},)")
