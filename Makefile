@@ -38,8 +38,9 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.3
 
 VENV_PYTHON := .venv/bin/python
 READY := .venv/ready
-# An environment that was copied or moved still runs the code of its old place.
-ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+# An environment that was copied or moved still runs the code of its old place; and what it was made from is told by
+# content, as everything that a build depends on.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR) $(shell cat requirements.txt pyproject.toml 2>/dev/null | cksum))
 .PHONY: $(READY)
 endif
 
@@ -76,15 +77,15 @@ test-jax-versions:
 setup: $(READY)
 
 # The stamp is written last, so an interrupted installation is repeated.
-$(READY): requirements.txt pyproject.toml
+$(READY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: try make setup PYTHON=python3.12" >&2; exit 1; }
-	@moved=$$(test "$$(cat $@ 2>/dev/null || pwd)" = "$$(pwd)" || echo --clear); \
+	@moved=$$(test "$$(head -n 1 $@ 2>/dev/null || pwd)" = "$$(pwd)" || echo --clear); \
 	rm -f $@; $(PYTHON) -m venv $$moved .venv
 	@echo "Installing the packages of requirements.txt, which takes a minute or two"
 	$(VENV_PYTHON) -m pip install --quiet --no-deps -r requirements.txt
 	$(VENV_PYTHON) -m pip install --quiet --no-deps --no-build-isolation -e .
-	@pwd > $@
+	@{ pwd; cat requirements.txt pyproject.toml | cksum; } > $@
 	@echo "The environment: .venv, $$($(VENV_PYTHON) --version)"
 
 setup-gpu: .venv/ready-gpu

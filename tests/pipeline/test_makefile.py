@@ -45,14 +45,23 @@ def test_old_python_is_refused_before_anything(checkout):
     assert not (checkout / ".venv").exists()
 
 
-def test_an_environment_of_another_place_is_made_anew(checkout):
-    for name in ("requirements.txt", "pyproject.toml"):
-        (checkout / name).touch()
+def test_an_environment_is_made_anew_for_another_place_or_other_packages(checkout):
+    made_from = [checkout / name for name in ("requirements.txt", "pyproject.toml")]
+    for path in made_from:
+        path.write_text("one\n")
     stamp = checkout / ".venv/ready"
     stamp.parent.mkdir()
-    stamp.write_text(f"{checkout}\n")
+    sums = subprocess.run("cat requirements.txt pyproject.toml | cksum", shell=True, capture_output=True, text=True)
+    stamp.write_text(f"{checkout}\n{sums.stdout}")
     assert "Nothing to be done" in make("-n", "setup").stdout
-    stamp.write_text("/somewhere/else\n")
+    os.utime(made_from[0])  # a later time alone changes nothing
+    assert "Nothing to be done" in make("-n", "setup").stdout
+    made_from[0].write_text("two\n")
+    os.utime(made_from[0], (0, 0))  # an older time hides nothing
+    printed = make("-n", "setup").stdout
+    assert "pip install" in printed
+    made_from[0].write_text("one\n")
+    stamp.write_text(f"/somewhere/else\n{sums.stdout}")
     assert "pip install" in make("-n", "setup").stdout
 
 
