@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earlytime import infinite_width
+from refusals import refused
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("neural_tangents") is None, reason="neural-tangents is not installed"
@@ -98,3 +99,26 @@ def test_empirical_kernels_agree(network, shape):
     np.testing.assert_allclose(ours.dense(), theirs, rtol=1e-5)
     u = jnp.arange(3.0)
     np.testing.assert_allclose(ours.matvec(u), theirs @ u, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("depth", lambda: infinite_width.fully_connected("erf", depth=0)),
+        ("weight_std", lambda: infinite_width.fully_connected("erf", depth=1, weight_std=-1.0)),
+        ("bias_std", lambda: infinite_width.fully_connected("erf", depth=1, bias_std=-1.0)),
+        ("activation", lambda: infinite_width.fully_connected("erfy", depth=1)),
+        ("depth", lambda: infinite_width.convolutional((6, 1), "erf", depth=0, filter_size=3)),
+        ("padding", lambda: infinite_width.convolutional((6, 1), "erf", depth=1, filter_size=3, padding="same")),
+        ("filter_size", lambda: infinite_width.convolutional((6, 1), "erf", depth=1, filter_size=7)),
+        ("shape", lambda: infinite_width.convolutional((6,), "erf", depth=1, filter_size=3)),
+        ("num_blocks", lambda: infinite_width.residual((6, 1), "erf", num_blocks=0)),
+        ("padding", lambda: infinite_width.residual((6, 1), "erf", num_blocks=1, padding="same")),
+        ("weight_std", lambda: et.affine_kernels.affine_kernel("erf", depth=1, weight_std=-1.0)),
+        ("weight_std", lambda: et.deep_kernels.deep_kernel("erf", depth=1, weight_std=-1.0)),
+        ("bias_std", lambda: et.deep_kernels.deep_kernel("erf", depth=1, bias_std=-0.1)),
+    ],
+)
+def test_what_the_networks_refuse_is_refused_here_too(name, build):
+    with refused(name):
+        build()
