@@ -41,7 +41,7 @@ def check_parameters(namespace: MutableMapping[str, Any], /, **rules: Rule | Seq
     for name, value in namespace.items():
         plain = isinstance(value, _PLAIN) and not name.startswith("_") and name not in ("In", "Out")
         if plain and name not in rules and _SEEN not in namespace:
-            close = difflib.get_close_matches(name, rules, n=1)
+            close = difflib.get_close_matches(name, rules, n=1, cutoff=0.75)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise ValueError(f"{name}: this notebook has no such parameter{hint}; it has {', '.join(sorted(rules))}")
     for name, rule in rules.items():

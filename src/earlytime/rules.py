@@ -100,7 +100,7 @@ def several(rule: Rule, *, at_least: int = 2, increasing: bool = False) -> Rule:
         >>> several(count(100)).check("dims", [8, 8])
         Traceback (most recent call last):
         ...
-        ValueError: dims: expected at least 2 different entries, each a whole number from 1 to 100, got [8, 8]
+        ValueError: dims: expected a list of at least 2 different entries, each a whole number from 1 to 100, got [8, 8]
     """
     order = ", increasing" if increasing else ""
 
@@ -111,8 +111,8 @@ def several(rule: Rule, *, at_least: int = 2, increasing: bool = False) -> Rule:
             return False
         return not increasing or value == sorted(value)
 
-    entries = "entries" if at_least > 1 else "entry"
-    return Rule(f"at least {at_least} different {entries}, each {rule.expected}{order}", holds)
+    fewest = f"at least {at_least} " if at_least > 1 else ""
+    return Rule(f"a list of {fewest}different entries, each {rule.expected}{order}", holds)
 
 
 def as_rule(rule: "Rule | Sequence[Rule]") -> Rule:
