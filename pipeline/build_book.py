@@ -9,8 +9,8 @@ from pathlib import Path
 
 from current import book_record, changed, notebooks_to_run, pages, remove, write_record
 from fingerprint import book_fingerprint, folder_hash
+from job import run_job
 from jupyter_book.cli.main import main as jupyter_book
-from orphans import end_with
 
 
 def check_notebooks(profile: str) -> None:
@@ -52,14 +52,8 @@ def main() -> int:
     parser.add_argument("--profile", required=True)
     parser.add_argument("--parent", type=int, required=True, help="the process to end with")
     arguments = parser.parse_args()
-    end_with(arguments.parent)
     print("Building the book", flush=True)
-    try:
-        build(arguments.profile)
-    except (Exception, KeyboardInterrupt) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_job(lambda: build(arguments.profile), parent=arguments.parent)
 
 
 if __name__ == "__main__":

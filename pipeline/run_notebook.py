@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 from current import Published, changed, publish, remove, write_record
 from fingerprint import file_hash, notebook_fingerprint, source_notebooks
-from orphans import end_with
+from job import run_job
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.execute import execute_notebook
 
@@ -219,13 +219,8 @@ def main() -> int:
     parser.add_argument("--started", type=float, required=True)
     parser.add_argument("--parent", type=int, required=True, help="the process to end with")
     arguments = vars(parser.parse_args())
-    end_with(arguments.pop("parent"))
-    try:
-        run(**arguments)
-    except (Exception, KeyboardInterrupt) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    parent = arguments.pop("parent")
+    return run_job(lambda: run(**arguments), parent=parent)
 
 
 if __name__ == "__main__":

@@ -4,21 +4,17 @@ import numpy as np
 from refusals import refused
 
 
+def trained(task, steps, **options):
+    network = et.two_layer(4, 6, "erf")
+    options = {"learning_rate": 3.0, "num_steps": steps[-1], "record_steps": steps} | options
+    return et.train(network.apply, network.init(jax.random.key(1)), task.x, task.y, **options)
+
+
 def test_comparison_is_its_definitions():
     task = et.sample_task(jax.random.key(0), 20, 7, 4)
     task = task._replace(y=6 * task.y)  # far apart in places, so that the cut at 1 is seen
-    network = et.two_layer(4, 6, "erf")
     steps = (0, 3, 30)
-    run = et.train(
-        network.apply,
-        network.init(jax.random.key(1)),
-        task.x,
-        task.y,
-        learning_rate=3.0,
-        num_steps=30,
-        record_steps=steps,
-        x_test=task.x_test,
-    )
+    run = trained(task, steps, x_test=task.x_test)
     features = et.early_time_features(et.gaussian_moments("erf"), trained="both", dim=4, trace_sigma_squared=4.0)
     model = et.linear_model(features, task.x, task.y, learning_rate=3.0)
     compared = et.compare(run, model, *task)
@@ -63,16 +59,7 @@ def test_the_largest_gap_is_one_per_seed():
 
 def test_outputs_on_the_test_set_are_needed():
     task = et.sample_task(jax.random.key(0), 8, 3, 4)
-    network = et.two_layer(4, 6, "erf")
-    run = et.train(
-        network.apply,
-        network.init(jax.random.key(1)),
-        task.x,
-        task.y,
-        learning_rate=1.0,
-        num_steps=1,
-        record_steps=(0,),
-    )
+    run = trained(task, (0, 1))
     model = et.linear_model(lambda x: x, task.x, task.y, learning_rate=1.0)
     with refused("trajectory", saying="pass x_test"):
         et.compare(run, model, *task)

@@ -61,26 +61,22 @@ def convolutional(
         >>> network.apply(network.init(jax.random.key(0)), jnp.ones((2, 192))).shape
         (2,)
     """
+    check_integer("depth", depth, at_least=1)
+    shared = shape, channels, activation, filter_size, padding, weight_std, bias_std, num_outputs
+    return _convolutional(int(depth), *_checked(*shared))
+
+
+def _checked(shape, channels, activation, filter_size, padding, weight_std, bias_std, num_outputs) -> tuple:
+    """The arguments that both builders take, as what equal networks are found by."""
     shape = check_convolution(shape, filter_size, padding)
     check_integer("channels", channels, at_least=1)
-    check_integer("depth", depth, at_least=1)
     check_scales(weight_std, bias_std)
-    num_outputs = check_readout(num_outputs)
-    return _convolutional(
-        shape,
-        int(channels),
-        resolve_activation(activation),
-        int(depth),
-        int(filter_size),
-        padding,
-        float(weight_std),
-        float(bias_std),
-        num_outputs,
-    )
+    phi, num_outputs = resolve_activation(activation), check_readout(num_outputs)
+    return shape, int(channels), phi, int(filter_size), padding, float(weight_std), float(bias_std), num_outputs
 
 
 @functools.cache
-def _convolutional(shape, channels, phi, depth, filter_size, padding, weight_std, bias_std, num_outputs) -> Network:
+def _convolutional(depth, shape, channels, phi, filter_size, padding, weight_std, bias_std, num_outputs) -> Network:
     sides = (filter_size,) * (len(shape) - 1)
     fans = (shape[-1], *[channels] * depth)
     positions = math.prod(shape[:-1])
@@ -134,26 +130,13 @@ def residual(
         >>> network.apply(network.init(jax.random.key(0)), jnp.ones((2, 192))).shape
         (2,)
     """
-    shape = check_convolution(shape, filter_size, padding)
-    check_integer("channels", channels, at_least=1)
     check_integer("num_blocks", num_blocks, at_least=1)
-    check_scales(weight_std, bias_std)
-    num_outputs = check_readout(num_outputs)
-    return _residual(
-        shape,
-        int(channels),
-        resolve_activation(activation),
-        int(num_blocks),
-        int(filter_size),
-        padding,
-        float(weight_std),
-        float(bias_std),
-        num_outputs,
-    )
+    shared = shape, channels, activation, filter_size, padding, weight_std, bias_std, num_outputs
+    return _residual(int(num_blocks), *_checked(*shared))
 
 
 @functools.cache
-def _residual(shape, channels, phi, num_blocks, filter_size, padding, weight_std, bias_std, num_outputs) -> Network:
+def _residual(num_blocks, shape, channels, phi, filter_size, padding, weight_std, bias_std, num_outputs) -> Network:
     sides = (filter_size,) * (len(shape) - 1)
     positions = math.prod(shape[:-1])
 

@@ -1,0 +1,28 @@
+"""A job of a Snakemake process: its error in one line, its exit status, and its end when Snakemake is gone."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+
+def run_job(work: Callable[[], None], *, parent: int) -> int:
+    """Do the work; returns the exit status.
+
+    When the process that started this one, `parent`, is gone, this one ends within a second: a job that went on
+    would publish into the next build.
+    """
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        work()
+    except (Exception, KeyboardInterrupt) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
