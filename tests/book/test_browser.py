@@ -100,6 +100,7 @@ def stage(tmp_path_factory):
         new_markdown_cell("# Concentration"),
         new_code_cell("hidden = 1", metadata={"tags": ["hide-cell"]}),
         new_code_cell("import earlytime as et\net.kernels.kernel_change_bound", outputs=[shown]),
+        new_code_cell(f"widest = 1  # {'w' * 66}"),
         new_code_cell("dot", metadata={"tags": ["a-figure"], "mystnb": {"image": {"alt": ALT}}}, outputs=[dot]),
     ]
     notebook.parent.mkdir(parents=True)
@@ -180,6 +181,11 @@ def test_math_theorem_citation_figure_and_measured_number(visit):
 def test_notebook_page(visit):
     page = visit(f"notebooks/{NOTEBOOK}")
     assert not page.get_by_text("hidden = 1").is_visible()
+    cell = page.locator("div.cell_input pre", has_text="widest")
+    assert len(cell.inner_text().rstrip()) == 80
+    for width in (1280, 1440):  # the widest line that a notebook may have is not cut off
+        page.set_viewport_size({"width": width, "height": 900})
+        assert cell.evaluate("element => element.scrollWidth - element.clientWidth") == 0
     page.wait_for_selector("div.cell_output mjx-container svg")
     assert page.locator("div.cell_output table").count() == 1
     assert page.locator("div.cell_output img").get_attribute("alt") == ALT
