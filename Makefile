@@ -56,8 +56,9 @@ check: setup
 # A file stays with one worker, which compiles once what its tests share.
 PYTEST := $(VENV_PYTHON) -m pytest --doctest-modules src tests --numprocesses 2 --dist loadfile
 
+# At these sizes compiling is nearly all of the time; test-all has XLA's optimizations, as the notebooks do.
 test: setup
-	$(PYTEST) -m "not slow"
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(PYTEST) -m "not slow"
 
 test-all: setup
 	$(PYTEST)
