@@ -231,3 +231,9 @@ def test_log_spaced_steps(num_steps, num_records):
     steps = et.log_spaced_steps(num_steps, num_records)
     assert steps[0] == 0 and steps[-1] == num_steps and len(steps) <= num_records + 1
     assert list(steps) == sorted(set(steps))
+
+
+def test_test_inputs_are_of_the_type_of_the_training_inputs():
+    tokens = np.zeros((2, D), dtype=int)
+    with refused("x_test"):
+        et.train(linear_apply, jnp.zeros(D), X, Y, learning_rate=0.1, num_steps=1, record_steps=(0,), x_test=tokens)

@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime import _blocks
 from refusals import refused
 
 N, D, M = 17, 5, 8
@@ -41,7 +42,7 @@ def test_two_layer_kernels_are_brute_force(trained, name, phi):
 def test_blocks_of_samples_and_of_neurons_change_nothing(monkeypatch):
     u = np.random.default_rng(0).normal(size=N)
     exact = brute_force_kernel(*SOFTPLUS, "both", X)
-    monkeypatch.setattr(et.two_layer_kernels, "_BLOCK", 5)
+    monkeypatch.setattr(_blocks, "_CPU_BLOCK", 5)
     monkeypatch.setattr(et.two_layer_kernels, "_NEURON_BLOCK", 3)
     et.two_layer_kernels._two_layer_parts.cache_clear()
     operator = et.two_layer_kernel(PARAMS, X, "softplus", trained="both")

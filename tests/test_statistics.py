@@ -1,5 +1,4 @@
 import earlytime as et
-import jax
 import numpy as np
 import pytest
 import scipy.stats
@@ -55,53 +54,3 @@ def test_exponent_and_interval_are_those_of_the_seeds():
 def test_bad_power_laws_are_named(name, sizes, values):
     with refused(name):
         et.fit_power_law(sizes, values)
-
-
-@pytest.mark.parametrize("batch_size", [None, 1, 2, 3, 7])
-def test_seeds_are_the_same_whatever_the_batch(batch_size):
-    run = lambda key: (jax.random.normal(key, (2,)), jax.random.normal(key, (0, 3)))
-    values, empty = et.over_seeds(run, 5, 4, batch_size=batch_size)
-    expected = [jax.random.normal(key, (2,)) for key in jax.random.split(jax.random.key(5), 4)]
-    np.testing.assert_array_equal(values, expected)
-    assert empty.shape == (4, 0, 3)
-
-
-@pytest.mark.parametrize("batch_size", [None, 1, 3])
-def test_data_are_arguments_of_the_program_and_not_its_constants(batch_size):
-    data = {"x": np.arange(6.0).reshape(3, 2), "scale": np.float64(2.0)}
-
-    def run(key, data, shift):
-        assert all(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, shift)))
-        return data["scale"] * data["x"] @ jax.random.normal(key, (2,)) + shift
-
-    values = et.over_seeds(run, 5, 4, data, 1.0, batch_size=batch_size)
-    keys = jax.random.split(jax.random.key(5), 4)
-    expected = [2 * data["x"] @ jax.random.normal(key, (2,)) + 1 for key in keys]
-    np.testing.assert_allclose(values, expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("batch_size", [None, 1, 3])
-def test_every_seed_gets_its_own_part_of_what_was_drawn_before(batch_size):
-    draw = lambda key: {"x": jax.random.normal(key, (2,)), "n": jax.random.randint(key, (), 0, 9)}
-    drawn = et.over_seeds(draw, 5, 4, batch_size=batch_size)
-    run = lambda key, own, shift: own["x"] * own["n"].astype(float) + jax.random.normal(key, (2,)) + shift
-    at_once = et.over_seeds(lambda key: run(key, draw(key), 1.0), 5, 4)
-    values = et.over_seeds(run, 5, 4, 1.0, per_seed=drawn, batch_size=batch_size)
-    np.testing.assert_allclose(values, at_once, rtol=1e-6)
-    with refused("per_seed"):
-        et.over_seeds(run, 5, 3, 1.0, per_seed=drawn, batch_size=batch_size)
-
-
-@pytest.mark.parametrize(
-    "name, arguments",
-    [
-        ("seed", (-1, 2, None)),
-        ("seed", (0.5, 2, None)),
-        ("num_seeds", (0, 0, None)),
-        ("batch_size", (0, 2, 0)),
-    ],
-)
-def test_bad_seeds_are_named(name, arguments):
-    seed, num_seeds, batch_size = arguments
-    with refused(name):
-        et.over_seeds(lambda key: 0.0, seed, num_seeds, batch_size=batch_size)

@@ -1,5 +1,6 @@
 r"""Gradient descent in one compiled program, with outputs recorded along the way."""
 
+import contextvars
 import functools
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Steps, Whole
-from earlytime._blocks import map_blocks, sum_blocks
+from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._labels import check_labels
 from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
 from earlytime.losses import Loss, resolve_loss
@@ -17,6 +18,9 @@ from jaxtyping import Num, PRNGKeyArray, PyTree
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
 _POWER_ITERATIONS = 50
+# Whether a run that is being traced looks for the stable learning rate, which only the error of a diverged run names:
+# a third of the program. `over_seeds` asks for it when it has seen that a run diverged.
+limits_wanted: contextvars.ContextVar[bool] = contextvars.ContextVar("limits_wanted", default=True)
 
 
 def train(
@@ -36,7 +40,7 @@ def train(
     y_test: Num[AnyArray, "n_test ..."] | None = None,
     observe: Callable | None = None,
     state: TrainingState | None = None,
-    block_size: Whole = 2048,
+    block_size: Whole | None = None,
 ) -> Trajectory:
     r"""Train by gradient descent and record the run.
 
@@ -65,7 +69,7 @@ def train(
         y_test: (n_test,) their labels.
         observe: a function of the parameters, evaluated at the recorded steps.
         state: the `.state` of a trajectory to go on from, in place of params; steps go on counting.
-        block_size: samples whose hidden layer is in memory at once.
+        block_size: samples whose hidden layer is in memory at once; None: as suits the device.
 
     Returns:
         Trajectory.
@@ -91,14 +95,17 @@ def train(
     if x_test is not None and np.shape(x_test)[1:] != np.shape(x)[1:]:
         raise ValueError(f"x_test: expected samples of shape {np.shape(x)[1:]} as in x, got {np.shape(x_test)[1:]}")
     if x_test is not None:
+        if jnp.result_type(x_test) != jnp.result_type(x):
+            raise ValueError(f"x_test: expected numbers of the type of x, {x.dtype}, got {x_test.dtype}")
         check_data(
             x_test,
-            jnp.zeros(np.shape(x_test)[0]) if y_test is None else y_test,
+            np.zeros(np.shape(x_test)[0]) if y_test is None else y_test,
             names=("x_test", "y_test"),
             several=True,
         )
     check_integer("num_steps", num_steps, at_least=0)
-    check_integer("block_size", block_size, at_least=1)
+    if block_size is not None:
+        check_integer("block_size", block_size, at_least=1)
     _check_record_steps(record_steps, num_steps, state)
     check_momentum(momentum)
     _check_batches(batch_size, key, np.shape(x)[0])
@@ -112,26 +119,30 @@ def train(
     frozen = tuple(is_concrete(rate) and float(rate) == 0.0 for rate in rates)
     # Nothing is compiled for a momentum that is the literal 0.
     beta = None if is_concrete(momentum) and float(momentum) == 0.0 else momentum
-    return _train(
-        apply_fn,
+    block_size = block_size or fitting_block(functools.partial(apply_fn, params), x)
+    fixed = {"apply_fn": apply_fn, "frozen": frozen, "block_size": block_size}
+    run = _train(
         params,
         jnp.asarray(x),
         jnp.asarray(y),
         learning_rate,
         rates,
         num_steps,
-        jnp.asarray(record_steps, dtype=jnp.int32).reshape(-1),
+        np.asarray(record_steps, dtype=np.int32),
         x_test,
         y_test,
         state,
         beta,
         key,
         observe=observe,
-        block_size=block_size,
-        frozen=frozen,
         loss_fn=loss_fn,
         batch_size=batch_size,
+        **fixed,
     )
+    if int(run.diverged_at) < 0 if is_concrete(run.diverged_at) else not limits_wanted.get():
+        return run
+    share = _stable_share(params if state is None else state.params, jnp.asarray(x), rates, run.diverged_at, **fixed)
+    return run._replace(stable_learning_rate=jax.tree.map(lambda rate: rate * share, learning_rate))
 
 
 def _check_batches(batch_size: Whole | None, key, num_samples: int) -> None:
@@ -170,7 +181,6 @@ def _rates_per_leaf(learning_rate, params) -> list:
 
 @functools.partial(jax.jit, static_argnames=("apply_fn", "observe", "block_size", "frozen", "loss_fn", "batch_size"))
 def _train(
-    apply_fn,
     params,
     x,
     y,
@@ -184,6 +194,7 @@ def _train(
     momentum,
     key,
     *,
+    apply_fn,
     observe,
     block_size,
     frozen,
@@ -191,18 +202,12 @@ def _train(
     batch_size,
 ):
     n = x.shape[0]
-    leaves, treedef = jax.tree.flatten(params if state is None else state.params)
-    trained = [i for i, still in enumerate(frozen) if not still]
-
-    def assemble(moving, fixed):
-        merged = list(fixed)
-        for i, leaf in zip(trained, moving):
-            merged[i] = leaf
-        return jax.tree.unflatten(treedef, merged)
+    trained, moving, assemble = _split(params if state is None else state.params, frozen)
+    everywhere = x if x_test is None else jnp.concatenate([x, x_test])  # one forward pass to compile
 
     def block_loss(moving, block, weights):
         x_block, y_block = block
-        losses = loss_fn(apply_fn(assemble(moving, leaves), x_block), y_block)
+        losses = loss_fn(apply_fn(assemble(moving), x_block), y_block)
         return jnp.sum(weights.astype(losses.dtype) * losses) / (n if batch_size is None else batch_size)
 
     def loss_and_gradient(moving, step):
@@ -217,7 +222,7 @@ def _train(
         return x[chosen], y[chosen]
 
     def outputs(moving, inputs):
-        return map_blocks(lambda block: apply_fn(assemble(moving, leaves), block), inputs, block_size)
+        return map_blocks(lambda block: apply_fn(assemble(moving), block), inputs, block_size)
 
     def mark(step, loss, first_loss, diverged_at):
         first_loss = jnp.where(jnp.isnan(first_loss), loss, first_loss)
@@ -236,17 +241,14 @@ def _train(
     def record(carry, target):
         carry = jax.lax.fori_loop(carry[1], target, descend, carry)
         moving, step, first_loss, diverged_at, velocity = carry
-        train_outputs = outputs(moving, x)
+        train_outputs, test_outputs = jnp.split(outputs(moving, everywhere), [n])
         train_loss = jnp.mean(loss_fn(train_outputs, y))
         first_loss, diverged_at = mark(step, train_loss, first_loss, diverged_at)
-        nothing = jnp.zeros((0, *train_outputs.shape[1:]), x.dtype)
-        test_outputs = nothing if x_test is None else outputs(moving, x_test)
         test_loss = jnp.nan if y_test is None else jnp.mean(loss_fn(test_outputs, y_test))
-        observed = None if observe is None else observe(assemble(moving, leaves))
+        observed = None if observe is None else observe(assemble(moving))
         row = (train_loss, jnp.asarray(test_loss, train_loss.dtype), train_outputs, test_outputs, observed)
         return (moving, step, first_loss, diverged_at, velocity), row
 
-    moving = [leaves[i] for i in trained]
     f = jax.eval_shape(outputs, moving, x)
     rest = None if momentum is None else [jnp.zeros_like(leaf) for leaf in moving]
     if state is None:
@@ -259,23 +261,7 @@ def _train(
     final, step, first_loss, diverged_at, velocity = carry
     train_loss, test_loss, train_outputs, test_outputs, observed = jax.tree.map(lambda row: row[:-1], rows)
 
-    def kernel_product(u):
-        """Σ_l η_l Θ_l u at the start, samples block by block."""
-        _, pull = jax.vjp(lambda p: outputs(p, x), moving)
-        scaled = [jnp.asarray(rates[i], g.dtype) * g for i, g in zip(trained, pull(u)[0])]
-        return jax.jvp(lambda p: outputs(p, x), (moving,), (scaled,))[1]
-
-    # Power iteration, in a loop of length 0 where nothing diverged: then it costs nothing.
-    iterations = jnp.where(diverged_at >= 0, _POWER_ITERATIONS, 0)
-    # No direction in particular, cheap to compile.
-    vector = jnp.cos(jnp.arange(f.size, dtype=f.dtype)).reshape(f.shape)
-    top, _ = jax.lax.fori_loop(
-        0,
-        iterations,
-        lambda _, c: (jnp.linalg.norm(p := kernel_product(c[1])), p / jnp.linalg.norm(p)),
-        (jnp.asarray(jnp.nan, f.dtype), vector / jnp.linalg.norm(vector)),
-    )
-    params = assemble(final, leaves)
+    params = assemble(final)
     return Trajectory(
         record_steps,
         train_loss,
@@ -285,6 +271,47 @@ def _train(
         params,
         observed,
         diverged_at,
-        jax.tree.map(lambda rate: rate * 2 * n / top, learning_rate),
+        jax.tree.map(lambda rate: jnp.full_like(rate, jnp.nan, dtype=f.dtype), learning_rate),
         TrainingState(params, step, first_loss, diverged_at, velocity),
     )
+
+
+def _split(params, frozen):
+    """Which leaves are trained, those leaves, and the function that puts such leaves back among the others."""
+    leaves, treedef = jax.tree.flatten(params)
+    trained = [i for i, still in enumerate(frozen) if not still]
+
+    def assemble(moving):
+        merged = list(leaves)
+        for i, leaf in zip(trained, moving):
+            merged[i] = leaf
+        return jax.tree.unflatten(treedef, merged)
+
+    return trained, [leaves[i] for i in trained], assemble
+
+
+@functools.partial(jax.jit, static_argnames=("apply_fn", "block_size", "frozen"))
+def _stable_share(params, x, rates, diverged_at, *, apply_fn, block_size, frozen):
+    """2n/λ_max of Σ_l η_l Θ_l at the start: what the learning rates would have to be multiplied with."""
+    trained, moving, assemble = _split(params, frozen)
+
+    def outputs(moving):
+        return map_blocks(lambda block: apply_fn(assemble(moving), block), x, block_size)
+
+    def kernel_product(u):
+        _, pull = jax.vjp(outputs, moving)
+        scaled = [jnp.asarray(rates[i], g.dtype) * g for i, g in zip(trained, pull(u)[0])]
+        return jax.jvp(outputs, (moving,), (scaled,))[1]
+
+    # Power iteration, in a loop of length 0 where nothing diverged: then it costs nothing.
+    iterations = jnp.where(diverged_at >= 0, _POWER_ITERATIONS, 0)
+    f = jax.eval_shape(outputs, moving)
+    # No direction in particular, cheap to compile.
+    vector = jnp.cos(jnp.arange(f.size, dtype=f.dtype)).reshape(f.shape)
+    top, _ = jax.lax.fori_loop(
+        0,
+        iterations,
+        lambda _, c: (jnp.linalg.norm(p := kernel_product(c[1])), p / jnp.linalg.norm(p)),
+        (jnp.asarray(jnp.nan, f.dtype), vector / jnp.linalg.norm(vector)),
+    )
+    return 2 * x.shape[0] / top

@@ -3,20 +3,19 @@ r"""Tangent kernels and linear kernels as operators, and how far a tangent kerne
 Nothing of size n × n exists unless `.dense()` is asked for.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real
-from earlytime._blocks import map_blocks, sum_blocks
+from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._validation import check_finite, check_not_negative
 from earlytime.operators import Operator, low_rank
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Num, PyTree
-
-_BLOCK = 2048
 
 
 def tangent_kernel(
@@ -66,15 +65,17 @@ def tangent_kernel(
 
 
 def _tangent_product(apply_fn, params, x, x2, u):
+    block_size = fitting_block(functools.partial(apply_fn, params), x)
+
     def pull(block, weights):
         inputs, u_block = block
         out, vjp = jax.vjp(lambda p: apply_fn(p, inputs), params)
         weighted = weights.astype(u.dtype)[:, None] * u_block
         return vjp(weighted.reshape(out.shape))[0]
 
-    direction = sum_blocks(pull, (x2, u.reshape(x2.shape[0], -1)), _BLOCK)
+    direction = sum_blocks(pull, (x2, u.reshape(x2.shape[0], -1)), block_size)
     push = lambda inputs: jax.jvp(lambda p: apply_fn(p, inputs), (params,), (direction,))[1]
-    return map_blocks(push, x, _BLOCK).reshape(-1)
+    return map_blocks(push, x, block_size).reshape(-1)
 
 
 def _tangent_matrix(apply_fn, params, x, x2):

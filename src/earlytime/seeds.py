@@ -1,6 +1,7 @@
 """One function of a random key, for several seeds."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import Whole
 from earlytime._validation import check_integer
-from jaxtyping import PyTree
+from earlytime.gradient_descent import limits_wanted
+from earlytime.trajectories import is_run
 
 
 def over_seeds(
@@ -16,28 +18,35 @@ def over_seeds(
     seed: Whole,
     num_seeds: Whole,
     *args: Any,
+    static: Mapping[str, Any] | None = None,
     per_seed: Any = None,
     batch_size: Whole | None = None,
 ) -> Any:
     """Run a function of a key for several seeds, with one compiled program.
 
+    The program is kept by `run` itself, `static` and the shapes of the rest: two calls that differ in values alone
+    share it. A function that is made anew for each call, such as a lambda in a loop, shares nothing; what tells the
+    calls apart belongs in `args` or `static`.
+
     Args:
-        run: (key, *args) -> any pytree of arrays; (key, own, *args) with per_seed.
+        run: (key, *args, **static) -> any pytree of arrays; (key, own, *args, **static) with per_seed.
         seed: the whole number that all keys come from.
         num_seeds: how many keys.
-        args: pytrees of arrays, the same for every key. Data belong here: data that `run` closes
+        args: pytrees of arrays and numbers, the same for every key. Data belong here: data that `run` closes
             over are constants of the program, with which XLA may compute while it compiles.
+        static: what the program is compiled for, by name: sizes, names, functions, tuples of them.
         per_seed: a pytree of arrays with a first axis of num_seeds, of which every run gets its own:
             what an earlier call returned. What several programs share is then compiled once.
         batch_size: how many run at once; None: all of them. On a CPU one after the other (1) is
             as fast and needs the least memory; a GPU wants many.
 
     Returns:
-        The pytree, each leaf with a first axis of num_seeds.
+        The pytree, in NumPy arrays, each with a first axis of num_seeds. Of runs that diverged only the first ones
+        have their stable learning rate: it takes a second program, and one is what `require_finite` names.
 
     Raises:
         ValueError: num_seeds or batch_size below 1, a seed that is not a whole number, per_seed
-            with another first axis.
+            with another first axis, a value of static that cannot be hashed.
 
     Example:
         >>> over_seeds(lambda key: jax.random.normal(key, (2,)), 0, 3).shape
@@ -45,7 +54,7 @@ def over_seeds(
         >>> x = np.ones((4, 2))
         >>> over_seeds(lambda key, x: x @ jax.random.normal(key, (2,)), 0, 3, x).shape
         (3, 4)
-        >>> noise = over_seeds(lambda key: jax.random.normal(key, (2,)), 0, 3)
+        >>> noise = over_seeds(lambda key, dim: jax.random.normal(key, (dim,)), 0, 3, static={"dim": 2})
         >>> over_seeds(lambda key, own, x: x @ own, 0, 3, x, per_seed=noise).shape
         (3, 4)
     """
@@ -53,19 +62,70 @@ def over_seeds(
     check_integer("num_seeds", num_seeds, at_least=1)
     if batch_size is not None:
         check_integer("batch_size", batch_size, at_least=1)
-    own: tuple[PyTree, ...] = (jax.random.split(jax.random.key(seed), int(num_seeds)),)
-    if per_seed is not None:
-        own += (per_seed,)
     for leaf in jax.tree.leaves(per_seed):
         if np.shape(leaf)[:1] != (num_seeds,):
             raise ValueError(f"per_seed: expected a first axis of {num_seeds}, got shape {np.shape(leaf)}")
-    take = lambda index: jax.tree.map(lambda leaf: leaf[index], own)
+    fixed = tuple(sorted((static or {}).items()))
+    try:
+        hash(fixed)
+    except TypeError as error:
+        raise ValueError(f"static: expected sizes, names, functions and tuples of them ({error})") from None
+
+    keys = _split(jax.random.key(seed), int(num_seeds))
+    own = (keys,) if per_seed is None else (keys, jax.device_put(per_seed))
+    batches, join = _batches(int(num_seeds), batch_size)
+    results = [_run(run, fixed, False, batch, own, args) for batch in batches]
+    results = [jax.tree.map(_to_host, result) for result in results]
+    for i, result in enumerate(results):
+        runs = [node for node in jax.tree.leaves(result, is_leaf=is_run) if is_run(node)]
+        if any(np.any(node.diverged_at >= 0) for node in runs):
+            results[i] = _with_limits(result, _run(run, fixed, True, batches[i], own, args))
+            break
+    return jax.tree.map(lambda *leaves: _join(join, leaves)[:num_seeds], *results)
+
+
+def _batches(num_seeds: int, batch_size: Whole | None) -> tuple[list, Callable]:
+    """Which seeds run at once, and what puts their results together again."""
+    every = np.arange(num_seeds, dtype=np.int32)
     if batch_size == 1:  # without an axis for the seeds, which products of matrices would pay for
-        program = jax.jit(run)
-        results = [program(*take(index), *args) for index in range(num_seeds)]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-    program = jax.jit(jax.vmap(run, (0,) * len(own) + (None,) * len(args)))
-    size = min(batch_size or num_seeds, num_seeds)
-    batches = [np.arange(first, first + size) % num_seeds for first in range(0, num_seeds, size)]
-    results = [program(*take(batch), *args) for batch in batches]  # all of one size: compiled once
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_seeds], *results)
+        return list(every), np.stack
+    size = min(batch_size or num_seeds, num_seeds)  # all of one size: compiled once
+    return [np.resize(np.roll(every, -at), size) for at in range(0, num_seeds, size)], np.concatenate
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _split(key, num_seeds):
+    return jax.random.split(key, num_seeds)
+
+
+@functools.partial(jax.jit, static_argnames=("run", "fixed", "limits"))
+def _run(run, fixed, limits, index, own, args):
+    """The runs of the seeds at `index`, one number or several; with the stable learning rates of diverged ones."""
+    one = functools.partial(run, **dict(fixed))
+    mine = jax.tree.map(lambda leaf: leaf[index], own)
+    token = limits_wanted.set(limits)
+    try:
+        if index.ndim == 0:
+            return one(*mine, *args)
+        return jax.vmap(one, (0,) * len(mine) + (None,) * len(args))(*mine, *args)
+    finally:
+        limits_wanted.reset(token)
+
+
+def _to_host(leaf):
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf if is_key else np.asarray(leaf)
+
+
+def _join(join, leaves):
+    if isinstance(leaves[0], np.ndarray):
+        return join(leaves)
+    data = join([np.asarray(jax.random.key_data(leaf)) for leaf in leaves])
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaves[0]))
+
+
+def _with_limits(result, again):
+    put = lambda node, new: (
+        node._replace(stable_learning_rate=jax.tree.map(_to_host, new.stable_learning_rate)) if is_run(node) else node
+    )
+    return jax.tree.map(put, result, again, is_leaf=is_run)

@@ -100,7 +100,7 @@ def require_finite(trajectories, *, may_diverge: str = ""):
         >>> _ = require_finite(Divergence(np.array([-1, 7]), np.array([np.nan, 0.5])), may_diverge="to see when")
         1 of 2 runs diverged, which they may: to see when
     """
-    runs = [node for node in jax.tree.leaves(trajectories, is_leaf=_is_run) if _is_run(node)]
+    runs = [node for node in jax.tree.leaves(trajectories, is_leaf=is_run) if is_run(node)]
     if not runs:
         raise ValueError(f"trajectories: expected runs with a `diverged_at`, got {type(trajectories).__name__}")
     diverged = [np.asarray(run.diverged_at) >= 0 for run in runs]
@@ -116,7 +116,8 @@ def require_finite(trajectories, *, may_diverge: str = ""):
     return trajectories
 
 
-def _is_run(node) -> bool:
+def is_run(node) -> bool:
+    """Whether it can be asked, as `require_finite` does, if it diverged."""
     return hasattr(node, "diverged_at") and hasattr(node, "stable_learning_rate")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from earlytime._arrays import AnyArray
-from earlytime._blocks import map_blocks, sum_blocks
+from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._validation import check_finite, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
@@ -15,7 +15,6 @@ from earlytime.operators import Operator
 from jax.tree_util import Partial
 from jaxtyping import Float
 
-_BLOCK = 2048
 _NEURON_BLOCK = 4096
 
 
@@ -71,20 +70,22 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
         return slope * params.v[None, :] / math.sqrt(width * dim), phi_z / math.sqrt(width)
 
     def product(params, x, u):
+        block_size = fitting_block(functools.partial(features, params), x)
+
         def pull(block, weights):
             inputs, u_block = block
             slopes, values = features(params, inputs)
             u_block = u_block * weights.astype(u_block.dtype)
             return (u_block[:, None] * slopes).T @ inputs, u_block @ values
 
-        direction_w, direction_v = sum_blocks(pull, (x, u), _BLOCK)
+        direction_w, direction_v = sum_blocks(pull, (x, u), block_size)
 
         def push(inputs):
             slopes, values = features(params, inputs)
             from_first = jnp.sum(slopes * (inputs @ direction_w.T), axis=1)
             return float(first) * from_first + float(second) * (values @ direction_v)
 
-        return map_blocks(push, x, _BLOCK)
+        return map_blocks(push, x, block_size)
 
     def matrix(params, x):
         width = params.w.shape[0]
