@@ -43,6 +43,22 @@ def test_several_steps_are_rows():
     assert dynamics.coefficients([1, 2, 3]).shape == (3, N) and dynamics.coefficients(2).shape == (N,)
 
 
+@pytest.mark.parametrize("rank", [0, 1, 3])
+def test_a_space_that_is_exhausted_early_is_all_there_is(rank):
+    root = ROOT[:, :rank] / np.sqrt(N)
+    kernel = et.operators.Operator.from_matrix(root @ root.T)
+    found = krylov_dynamics(kernel, Y, learning_rate=RATE, num_matvecs=N).coefficients(5)
+    alpha = np.zeros(N)
+    for _ in range(5):
+        alpha = alpha + RATE / N * np.asarray(Y - root @ (root.T @ alpha))
+    np.testing.assert_allclose(found, alpha, atol=1e-10)
+
+
+def test_a_kernel_that_is_not_finite_stays_so():
+    kernel = et.operators.Operator.from_matrix(KERNEL.at[2, 3].set(np.nan))
+    assert np.isnan(krylov_dynamics(kernel, Y, learning_rate=RATE).coefficients(5)).all()
+
+
 @pytest.mark.parametrize(
     ("name", "call"),
     [

@@ -71,6 +71,8 @@ def krylov_dynamics(
     check_not_negative("learning_rate", learning_rate)
     check_integer("num_matvecs", num_matvecs, at_least=1)
     basis, small, *_ = decomp.tridiag_sym(min(num_matvecs, n))(kernel.matvec, y)
+    # Where y's Krylov space is exhausted the next vector is 0/0; with 0 in its place it has no part in what follows.
+    basis, small = (jnp.where(jnp.isfinite(small[0, 0]), jnp.nan_to_num(part), part) for part in (basis, small))
     values, vectors = jnp.linalg.eigh(small)
     projections = vectors[0] * jnp.linalg.norm(y) / n
     return KrylovDynamics(learning_rate, values / n, vectors, projections, basis)
