@@ -34,7 +34,7 @@ export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
 # Compiling is half of most notebooks. What one run has compiled the next one reads; an environment that
 # was moved, perhaps to another CPU, is made anew below and loses it.
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.venv/jax-cache
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.3
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 
 VENV_PYTHON := .venv/bin/python
 READY := .venv/ready

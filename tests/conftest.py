@@ -20,6 +20,8 @@ settings.load_profile("here")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# What a test compiles is nobody's business but its own.
+os.environ["EARLYTIME_COMPILE_CACHE"] = "off"
 # The workers of pytest-xdist share the cores; XLA asks this for the number of its threads.
 os.environ["NPROC"] = str(max(1, os.cpu_count() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
 

@@ -5,6 +5,7 @@ import types
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+from earlytime._compile_cache import keep_compiled_programs
 from earlytime.claims import prepare_results
 from earlytime.rules import Rule, as_rule
 
@@ -18,7 +19,9 @@ def check_parameters(namespace: MutableMapping[str, Any], /, **rules: Rule | Seq
     """Refuse parameters that a notebook did not declare, and values that break their rule.
 
     Call it in the first cell after the parameters, before anything else has a name; that cell may be run again
-    later, when names are looked at no more. It also starts the file at `results_path`, if one is given.
+    later, when names are looked at no more. It also starts the file at `results_path`, if one is given, and lets JAX
+    keep what the notebook compiles in the user's cache folder: the environment variable EARLYTIME_COMPILE_CACHE is
+    another folder, or "off".
 
     Args:
         namespace: the notebook's `globals()`.
@@ -49,6 +52,7 @@ def check_parameters(namespace: MutableMapping[str, Any], /, **rules: Rule | Seq
             raise ValueError(f"{name}: has a rule, but no value")
         as_rule(rule).check(name, namespace[name])
     namespace[_SEEN] = True
+    keep_compiled_programs()
     if "results_path" in rules:
         prepare_results(namespace["results_path"])
     return {name: namespace[name] for name in rules if name != "results_path"}
