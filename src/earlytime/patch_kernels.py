@@ -4,6 +4,7 @@ All patches of q pixels then have one length, and the kernel is one function κ 
 correlation of two patches. There are q + 1 such correlations, so κ is a table.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -13,6 +14,7 @@ from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._validation import check_integer, is_concrete
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
 from earlytime.deep_kernels import deep_kernel
+from earlytime.precision import float64
 from jaxtyping import Array, Float, Int
 
 
@@ -52,17 +54,17 @@ def patch_kernel(
     rho = np.minimum(2 * np.arange(num_values) / filter_size - 1, 1.0)
     inside = deep_kernel(phi, depth=1)(1.0, 1.0, rho)
     layers = np.stack([inside.ntk - inside.nngp, inside.nngp])
-    layers[:, 0] = _at_the_end(phi, -1)
-    layers[:, filter_size:] = np.transpose([_at_the_end(phi, 1)])
+    nodes, density = gaussian_quadrature((0.0,))
+    with float64():
+        values, slopes = map(np.asarray, _values_and_slopes(phi, nodes))
+    for sign, at in ((-1, slice(1)), (1, slice(filter_size, None))):  # ρ = ±1; the nodes lie symmetrically
+        layers[:, at] = [[density @ (sign * slopes * slopes[::sign])], [density @ (values * values[::sign])]]
     return layers
 
 
-def _at_the_end(phi: Callable, sign: int) -> list[float]:
-    """Both parts at ρ = ±1."""
-    g, density = gaussian_quadrature((0.0,))
-    values, slopes = jax.jvp(phi, (jnp.asarray(g),), (jnp.ones(g.size),))
-    mirror = lambda values: values[::sign]  # the nodes lie symmetrically
-    return [float(density @ (sign * slopes * mirror(slopes))), float(density @ (values * mirror(values)))]
+@functools.partial(jax.jit, static_argnums=0)
+def _values_and_slopes(phi: Callable, z):
+    return jax.jvp(phi, (z,), (jnp.ones_like(z),))
 
 
 def ring_kernel(
