@@ -1,4 +1,5 @@
 # make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
+# make bundle [PROFILE=...]                pack what a profile's notebooks made: make book RESULTS=FILE renders it
 # make check                               lint, format and types: ruff and mypy
 # make test                                the fast tests; make test-all: the slow ones too
 # make test-jax-versions [JAX_VERSIONS="0.6.0 0.8.2"] [PYTHON=python3.12]
@@ -14,7 +15,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book check test test-all test-jax-versions setup setup-gpu lock address clean
+.PHONY: book bundle check test test-all test-jax-versions setup setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -44,9 +45,19 @@ ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR) $(shell cat requirements.txt 
 .PHONY: $(READY)
 endif
 
+# With RESULTS, from a bundle: nothing runs. Its sources must be those here, unless OTHER_SOURCES=yes.
+ifdef RESULTS
+book: setup
+	$(VENV_PYTHON) pipeline/build_book.py --bundle "$$RESULTS" $(if $(filter yes,$(OTHER_SOURCES)),--other-sources)
+	@echo "The book: file://$(CURDIR)/_build/bundle/html/index.html"
+else
 book: setup $(if $(filter gpu,$(PROFILE)),setup-gpu)
 	$(VENV_PYTHON) -m snakemake --config profile=$(PROFILE)
 	@echo "The book: file://$(CURDIR)/_build/$(PROFILE)/html/index.html"
+endif
+
+bundle: setup
+	$(VENV_PYTHON) pipeline/bundle.py $(PROFILE) _build/$(PROFILE)/earlytime-$(PROFILE).tar.gz
 
 check: setup
 	$(VENV_PYTHON) -m ruff check

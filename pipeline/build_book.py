@@ -1,4 +1,4 @@
-"""Build the pages of one profile from what its notebooks published."""
+"""Build the pages of one profile from what its notebooks published, or from a bundle."""
 
 import argparse
 import contextlib
@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import bundle
 from current import book_record, changed, notebooks_to_run, pages, remove, write_record
 from fingerprint import book_fingerprint, folder_hash
 from job import run_job
@@ -19,16 +20,12 @@ def check_notebooks(profile: str) -> None:
         raise RuntimeError(f"{', '.join(found)}: changed during the build; build again")
 
 
-def build(profile: str) -> None:
-    """Make the pages beside the old ones, and put them in their place when all went well.
+def render(place: Path) -> Path:
+    """The pages made from `stage/notebooks` and `results` in a folder; returns where they are, beside the old ones.
 
-    **Raises** `RuntimeError` if what they are made of changed meanwhile, and `SystemExit` with the code of
-    jupyter-book if that finds fault with a page.
+    **Raises** `SystemExit` with the code of jupyter-book if that finds fault with a page.
     """
-    place = Path("_build", profile)
     stage, sphinx = place / "stage", place / "sphinx"
-    fingerprint = book_fingerprint(profile)
-    check_notebooks(profile)
     remove(stage / "book")
     remove(sphinx)
     shutil.copytree("book", stage / "book")
@@ -37,23 +34,49 @@ def build(profile: str) -> None:
     command += ["--path-output", str(sphinx), "--all", "-W", "--keep-going", "-n"]
     with contextlib.redirect_stdout(open(os.devnull, "w")):
         jupyter_book(command, standalone_mode=False)
+    return sphinx / "_build/html"
+
+
+def build(profile: str) -> None:
+    """Make the pages beside the old ones, and put them in their place when all went well.
+
+    **Raises** `RuntimeError` if what they are made of changed meanwhile, and as `render`.
+    """
+    place = Path("_build", profile)
+    fingerprint = book_fingerprint(profile)
+    check_notebooks(profile)
+    made = render(place)
     check_notebooks(profile)
     if parts := changed(fingerprint, book_fingerprint(profile)):
         raise RuntimeError(f"{parts} changed during the build; build again")
     remove(pages(profile))
-    os.replace(sphinx / "_build/html", pages(profile))
-    made = sphinx / "book.json"
-    write_record(made, fingerprint, {"html": folder_hash(pages(profile))})
-    os.replace(made, book_record(profile))
+    os.replace(made, pages(profile))
+    record = place / "sphinx/book.json"
+    write_record(record, fingerprint, {"html": folder_hash(pages(profile))})
+    os.replace(record, book_record(profile))
+
+
+def build_bundle(path: Path, *, other_sources: bool) -> None:
+    """Make the pages from a bundle, in `_build/bundle/html`; **raises** as `bundle.unpack` and `render`."""
+    if banner := bundle.unpack(path, other_sources=other_sources):
+        os.environ["EARLYTIME_BANNER"] = banner
+    os.replace(render(bundle.PLACE), bundle.PLACE / "html")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", required=True)
-    parser.add_argument("--parent", type=int, required=True, help="the process to end with")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--profile")
+    what.add_argument("--bundle", type=Path, help="a file that `make bundle` wrote")
+    parser.add_argument("--other-sources", action="store_true", help="render it whatever sources it was made from")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="the process to end with")
     arguments = parser.parse_args()
     print("Building the book", flush=True)
-    return run_job(lambda: build(arguments.profile), parent=arguments.parent)
+    if arguments.bundle:
+        work = lambda: build_bundle(arguments.bundle, other_sources=arguments.other_sources)
+    else:
+        work = lambda: build(arguments.profile)
+    return run_job(work, parent=arguments.parent)
 
 
 if __name__ == "__main__":

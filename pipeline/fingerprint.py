@@ -58,7 +58,9 @@ def notebook_fingerprint(name: str, profile: str, parameters: dict[str, object])
         "source": file_hash(Path("notebooks", f"{name}.ipynb")),
         "parameters": digest(profile, parameters),
         "module": folder_hash(Path("src/earlytime")),
-        "program that runs it": file_hash(Path("pipeline/run_notebook.py")),
+        "program that runs it": digest(
+            *(file_hash(Path("pipeline", f"{part}.py")) for part in ("run_notebook", "costs"))
+        ),
         "environment": _packages(profile),
         "archive of images": _images(),
     }

@@ -218,11 +218,13 @@ def claims_text(results: Results, source: Path) -> str:
 
 
 def status_text(results: Results, source: Path) -> str:
-    """A row per notebook: how long it took, when, where and with what."""
+    """A row per notebook: what it cost, when, where and with what."""
+    runs = results.runs.values()
     rows = [
         [
             notebook_link(name, source),
-            f"{run['seconds']:.0f} s",
+            *costs_text(run),
+            memory_text(run["peak_memory"]),
             run["finished"].replace("T", " ").replace("+00:00", " UTC"),
             run["profile"],
             run["device"],
@@ -230,9 +232,24 @@ def status_text(results: Results, source: Path) -> str:
         ]
         for name, run in results.runs.items()
     ]
-    total = f"{sum(run['seconds'] for run in results.runs.values()):.0f} s"
-    header = ["notebook", "time", "finished", "profile", "device", "versions"]
-    return table(header, [*rows, ["all", total, "", "", "", ""]])
+    total = {
+        part: sum(run[part] for run in runs) for part in ("seconds", "seconds_compiling", "programs", "from_cache")
+    }
+    header = ["notebook", "time", "compiling", "programs compiled", "peak memory", "finished", "profile", "device"]
+    return table([*header, "versions"], [*rows, ["all", *costs_text(total), "", "", "", "", ""]])
+
+
+def costs_text(run: Mapping[str, Any]) -> list[str]:
+    """Seconds in all, seconds of these in the compiler, and programs; those that were read were compiled before."""
+    read = f" ({run['from_cache']} read)" if run["from_cache"] else ""
+    compiled = f"{run['programs'] - run['from_cache']}{read}"
+    return [f"{run['seconds']:.0f} s", f"{run['seconds_compiling']:.0f} s", compiled]
+
+
+def memory_text(peak: Mapping[str, int | None]) -> str:
+    """The most that a run had of the machine's memory, and of the GPU's."""
+    on_device = f", GPU {peak['device'] / 1e9:.1f} GB" if peak["device"] is not None else ""
+    return f"{peak['host'] / 1e9:.1f} GB{on_device}"
 
 
 class MeasuredRole(SphinxRole):
@@ -279,8 +296,9 @@ def _check(app, config):
     for claim_id, finding in results.findings.items():
         if finding.cases and not finding.sizes:
             logger.warning("the claim %r was recorded without the sizes that it was run with", claim_id)
-    if not results.judged:
-        config.html_theme_options["announcement"] = SMOKE
+    said = [os.environ.get("EARLYTIME_BANNER", ""), "" if results.judged else SMOKE]
+    if any(said):
+        config.html_theme_options["announcement"] = " ".join(each for each in said if each)
 
 
 def setup(app):

@@ -20,6 +20,7 @@ from job import run_job
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.execute import execute_notebook
 
+COSTS = Path(__file__).with_name("costs.py")
 SECONDS_BETWEEN_LINES = 10  # and a minute while it is still the same cell
 
 
@@ -147,17 +148,17 @@ def _hide_injected_results_path(notebook: Path) -> None:
     nbformat.write(content, notebook)
 
 
-def run_facts(profile: str, parameters: dict[str, object], seconds: float) -> dict[str, object]:
-    """What the status page says about a run."""
-    import jax  # only now that the kernel has ended: to ask for the device is to take it
-
+def run_facts(profile: str, parameters: dict[str, object], seconds: float, costs: Path) -> dict[str, object]:
+    """What the status page says about a run, with what `costs.py` wrote down in its kernel."""
+    measured = json.loads(costs.read_text())
     return {
         "profile": profile,
         "parameters": parameters,
         "seconds": round(seconds, 1),
+        **measured,
+        "seconds_compiling": round(measured["seconds_compiling"], 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), "jax": version("jax"), "numpy": version("numpy")},
-        "device": f"{jax.devices()[0].device_kind} ({platform.machine()}, {os.cpu_count()} cores)",
     }
 
 
@@ -180,6 +181,8 @@ def run(name: str, *, profile: str, parameters: dict[str, object], started: floa
     remove(work / name)
     (work / name).mkdir(parents=True)
     made.results.write_text('{"claims": {}}\n')  # for a notebook that records nothing
+    costs = work / name / "costs.json"
+    os.environ["EARLYTIME_RUN_COSTS"] = str(costs.absolute())
 
     folders = [work / each for each in source_notebooks()]
     position = sum(folder.exists() and folder.stat().st_mtime >= started for folder in folders)
@@ -194,7 +197,7 @@ def run(name: str, *, profile: str, parameters: dict[str, object], started: floa
                 progress=progress,
                 kernel_name="python3",
                 language="python",
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL", f"--IPKernelApp.exec_files={COSTS}"],
                 progress_bar=False,
             )
             if parts := changed(fingerprint, notebook_fingerprint(name, profile, parameters)):
@@ -202,7 +205,7 @@ def run(name: str, *, profile: str, parameters: dict[str, object], started: floa
         except Exception:
             progress.line(f"failed; it stays in {made.notebook}")
             raise
-        facts = run_facts(profile, parameters, time.monotonic() - progress.start)
+        facts = run_facts(profile, parameters, time.monotonic() - progress.start, costs)
         if not parameters:
             _hide_injected_results_path(made.notebook)
         hashes = {"notebook": file_hash(made.notebook), "results": file_hash(made.results)}
@@ -217,7 +220,7 @@ def main() -> int:
     parser.add_argument("--profile", required=True)
     parser.add_argument("--parameters", type=json.loads, required=True, help="a JSON object")
     parser.add_argument("--started", type=float, required=True)
-    parser.add_argument("--parent", type=int, required=True, help="the process to end with")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="the process to end with")
     arguments = vars(parser.parse_args())
     parent = arguments.pop("parent")
     return run_job(lambda: run(**arguments), parent=parent)

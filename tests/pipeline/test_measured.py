@@ -26,6 +26,10 @@ RECORD = {"cases": {"erf": [-1.0, -1.1, -0.9], "ReLU": [1.0, 1.1]}, "sizes": {"d
 RUN = {
     "profile": "standard",
     "seconds": 61.2,
+    "seconds_compiling": 20.4,
+    "programs": 12,
+    "from_cache": 3,
+    "peak_memory": {"host": 1_240_000_000, "device": None},
     "finished": "2026-01-02T03:04:05+00:00",
     "device": "cpu",
     "versions": {"jax": "1"},
@@ -149,6 +153,12 @@ def test_a_superseded_criterion_stays_with_its_reason(results):
     assert "{ref}`Theorem 1 <claim-other>` replaces it.** Too wide." in claim_text(old, judged=True)
 
 
-def test_status_tells_time_device_and_versions(results):
+def test_status_tells_what_a_run_cost_and_on_what(results):
     text = status_text(results(RECORD), Path())
-    assert "| `part/first` | 61 s | 2026-01-02 03:04:05 UTC | standard | cpu | jax 1 |" in text
+    assert (
+        "| `part/first` | 61 s | 20 s | 9 (3 read) | 1.2 GB | 2026-01-02 03:04:05 UTC | standard | cpu | jax 1 |"
+        in text
+    )
+    assert "| all | 61 s | 20 s | 9 (3 read) |" in text
+    text = status_text(results(RECORD, from_cache=0, peak_memory={"host": 2**30, "device": 3 * 2**30}), Path())
+    assert "| 61 s | 20 s | 12 | 1.1 GB, GPU 3.2 GB |" in text

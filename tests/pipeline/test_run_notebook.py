@@ -99,6 +99,9 @@ def test_a_run_publishes_notebook_results_and_record(checkout, write_notebook, c
     record = json.loads(RECORD.read_text())
     assert record["profile"] == "smoke" and record["parameters"] == {"seed": 7}
     assert record["seconds"] > 0 and record["device"] and record["versions"].keys() == {"python", "jax", "numpy"}
+    # What the stand-in for JAX tells its listeners; a Python with a kernel takes some tens of MB.
+    assert (record["seconds_compiling"], record["programs"], record["from_cache"]) == (3.8, 3, 2)
+    assert 10**7 < record["peak_memory"]["host"] < 10**10 and record["peak_memory"]["device"] is None
     assert "seed = 7" in injected_cell(STAGED).source and "remove-cell" not in injected_cell(STAGED).metadata.tags
     assert "[1/3] part/second done (elapsed" in capfd.readouterr().out
 

@@ -26,7 +26,16 @@ def check_parameters(namespace, /, **rules):
             raise ValueError(f"{name}: got {namespace[name]!r}")
 """,
     "earlytime/rules.py": "seed = path = lambda value: not isinstance(value, list)\n",
-    "jax/__init__.py": "from types import SimpleNamespace\ndevices = lambda: [SimpleNamespace(device_kind='none')]\n",
+    "jax/__init__.py": """
+from types import SimpleNamespace
+devices = lambda: [SimpleNamespace(device_kind="none", platform="cpu")]
+monitoring = SimpleNamespace(
+    register_event_listener=lambda heard: [heard("/jax/compilation_cache/cache_hits") for _ in range(2)],
+    register_event_duration_secs_listener=lambda heard: [
+        heard(f"/jax/core/compile/{event}", 1.25) for event in 3 * ("backend_compile_duration", "jaxpr_trace_duration")
+    ],
+)
+""",
     "jupyter_book/__init__.py": "",
     "jupyter_book/cli/__init__.py": "",
     # The page says what each executed notebook has printed and recorded.
