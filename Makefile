@@ -1,5 +1,7 @@
 # make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
 # make bundle [PROFILE=...]                pack what a profile's notebooks made: make book RESULTS=FILE renders it
+# make stability [PROFILE=...] [SEEDS="101 202"]
+#                                          run the notebooks with other seeds too: which verdicts stand
 # make check                               lint, format and types: ruff and mypy
 # make test                                the fast tests; make test-all: the slow ones too
 # make test-jax-versions [JAX_VERSIONS="0.6.0 0.8.2"] [PYTHON=python3.12]
@@ -15,7 +17,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book bundle check test test-all test-jax-versions setup setup-gpu lock address clean
+.PHONY: book bundle stability check test test-all test-jax-versions setup a-gpu setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -51,10 +53,19 @@ book: setup
 	$(VENV_PYTHON) pipeline/build_book.py --bundle "$$RESULTS" $(if $(filter yes,$(OTHER_SOURCES)),--other-sources)
 	@echo "The book: file://$(CURDIR)/_build/bundle/html/index.html"
 else
-book: setup $(if $(filter gpu,$(PROFILE)),setup-gpu)
+book: $(if $(filter gpu,$(PROFILE)),a-gpu) setup $(if $(filter gpu,$(PROFILE)),setup-gpu)
 	$(VENV_PYTHON) -m snakemake --config profile=$(PROFILE)
 	@echo "The book: file://$(CURDIR)/_build/$(PROFILE)/html/index.html"
 endif
+
+# The same notebooks with two other seeds, in _build/PROFILE-seed-101 and -202: do the verdicts stand?
+SEEDS ?= 101 202
+stability: setup
+	$(VENV_PYTHON) -m snakemake runs --config profile=$(PROFILE)
+	for seed in $(SEEDS); do \
+	  $(VENV_PYTHON) -m snakemake runs --config profile=$(PROFILE)-seed-$$seed || exit 1; \
+	done
+	$(VENV_PYTHON) pipeline/stability.py $(PROFILE) $(SEEDS)
 
 bundle: setup
 	$(VENV_PYTHON) pipeline/bundle.py $(PROFILE) _build/$(PROFILE)/earlytime-$(PROFILE).tar.gz
@@ -100,15 +111,21 @@ $(READY):
 	@{ pwd; cat requirements.txt pyproject.toml | cksum; } > $@
 	@echo "The environment: .venv, $$($(VENV_PYTHON) --version)"
 
-setup-gpu: .venv/ready-gpu
+# Before anything is installed.
+a-gpu:
+	@sh pipeline/cuda.sh >/dev/null
 
-.venv/ready-gpu: requirements-gpu.txt $(READY)
+# What the driver can run. A stamp for each, so that another driver brings its own.
+setup-gpu: setup
+	@cuda=$$(sh pipeline/cuda.sh) && $(MAKE) --no-print-directory .venv/ready-cuda$$cuda
+
+.venv/ready-cuda%: requirements-cuda%.txt $(READY)
 	rm -f $@
-	$(VENV_PYTHON) -m pip install --quiet --no-deps -r requirements-gpu.txt
+	$(VENV_PYTHON) -m pip install --quiet --no-deps -r $<
 	touch $@
 
-# requirements-gpu.txt holds only what CUDA adds to requirements.txt. An override whose marker never holds
-# leaves a package out.
+# requirements-cuda12.txt and -cuda13.txt hold only what CUDA adds to requirements.txt. An override whose marker never
+# holds leaves a package out.
 UV_COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
   --no-emit-index-url --no-annotate --no-header
 lock:
@@ -117,10 +134,12 @@ lock:
 	export PATH="$$tmp/venv/bin:$$PATH"; \
 	printf '%s ; python_version < "0"\n' tensorflow tf2jax > "$$tmp/left-out.txt"; \
 	$(UV_COMPILE) requirements.in --override "$$tmp/left-out.txt" --output-file requirements.txt >/dev/null; \
-	echo "jax[cuda12]" > "$$tmp/gpu.in"; \
-	$(UV_COMPILE) "$$tmp/gpu.in" --constraint requirements.txt > "$$tmp/gpu.txt"; \
-	{ grep '^#' requirements-gpu.txt; grep -vxFf requirements.txt "$$tmp/gpu.txt"; } > "$$tmp/new"; \
-	cp "$$tmp/new" requirements-gpu.txt
+	for cuda in 12 13; do \
+	  echo "jax[cuda$$cuda]" > "$$tmp/gpu.in"; \
+	  $(UV_COMPILE) "$$tmp/gpu.in" --constraint requirements.txt > "$$tmp/gpu.txt"; \
+	  { grep '^#' requirements-cuda$$cuda.txt; grep -vxFf requirements.txt "$$tmp/gpu.txt"; } > "$$tmp/new"; \
+	  cp "$$tmp/new" requirements-cuda$$cuda.txt; \
+	done
 
 # A variable of the command line reaches the shell in its environment, where no quote can end it.
 address: setup

@@ -16,13 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, "pipeline")
 from current import book_record, notebooks_to_run, pages, published, remove_outdated
-from fingerprint import load_profile
+from fingerprint import load_profile, profile_file
 from run_notebook import check_values
 
 PROFILE = config.get("profile", "standard")
-PROFILES = sorted(path.stem for path in Path("pipeline/profiles").glob("*.yaml"))
-if PROFILE not in PROFILES:
-    raise ValueError(f"profile: expected one of {PROFILES}, got {PROFILE!r}")
+profile_file(PROFILE)
 STARTED, PARENT = time.time(), os.getpid()
 BOOK, PAGES = book_record(PROFILE), pages(PROFILE)
 CHECKED = False
@@ -71,6 +69,12 @@ rule book:
     shell:
         # exec: Snakemake itself is the parent, and a job ends when its parent is gone, however that was ended.
         "exec {sys.executable:q} pipeline/build_book.py --profile {PROFILE} --parent {PARENT}"
+
+
+# The notebooks alone.
+rule runs:
+    input:
+        [path for name in TO_RUN for path in published(name, PROFILE)],
 
 
 rule notebook:

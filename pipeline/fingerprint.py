@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from pathlib import Path
 
 import pooch
@@ -16,13 +17,26 @@ def source_notebooks() -> list[str]:
     return sorted(path.relative_to("notebooks").with_suffix("").as_posix() for path in paths)
 
 
+def profile_file(profile: str) -> tuple[Path, dict[str, object]]:
+    """The file of a profile, and what its name adds: `standard-seed-101` is `standard` with another seed.
+
+    **Raises** `ValueError` for a profile that has no file.
+    """
+    other = re.fullmatch(r"(.+)-seed-(\d+)", profile)
+    base, added = (other[1], {"seed": int(other[2])}) if other else (profile, {})
+    there = sorted(path.stem for path in Path("pipeline/profiles").glob("*.yaml"))
+    if base not in there:
+        raise ValueError(f"profile: expected one of {there}, got {profile!r}")
+    return Path(f"pipeline/profiles/{base}.yaml"), added
+
+
 def load_profile(profile: str) -> dict[str, dict[str, object]]:
     """The parameters that a profile gives to each notebook; **raises** `ValueError` where it names another."""
-    path = Path(f"pipeline/profiles/{profile}.yaml")
+    path, added = profile_file(profile)
     names, given = source_notebooks(), yaml.safe_load(path.read_text()) or {}
     if unknown := sorted(set(given) - set(names)):
         raise ValueError(f"{path} names {unknown}, which are not in notebooks/")
-    return {name: given.get(name) or {} for name in names}
+    return {name: {**(given.get(name) or {}), **added} for name in names}
 
 
 def digest(*values: object) -> str:
@@ -41,7 +55,7 @@ def folder_hash(folder: Path, pattern: str = "*") -> str:
 
 
 def _packages(profile: str) -> str:
-    pins = ["requirements.txt"] + ["requirements-gpu.txt"] * (profile == "gpu")
+    pins = ["requirements.txt"] + ["requirements-cuda12.txt", "requirements-cuda13.txt"] * (profile == "gpu")
     return digest(platform.python_version(), *(file_hash(Path(name)) for name in pins))
 
 

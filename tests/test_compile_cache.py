@@ -50,4 +50,6 @@ def test_a_folder_that_is_chosen_counts(tmp_path):
     assert run(EARLYTIME_COMPILE_CACHE=str(tmp_path / "mine"))[2].startswith(str(tmp_path / "mine"))
     chosen = f"jax.config.update('jax_compilation_cache_dir', {str(tmp_path / 'jax')!r})"
     assert run(before=chosen, EARLYTIME_COMPILE_CACHE=str(tmp_path / "mine"))[2] == str(tmp_path / "jax")
-    assert run(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "its"), EARLYTIME_CACHE=str(tmp_path))[2] == str(tmp_path / "its")
+    assert run(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "its"), EARLYTIME_CACHE=str(tmp_path))[2] == str(
+        tmp_path / "its"
+    )

@@ -64,13 +64,13 @@ def test_what_one_notebook_depends_on(checkout, no_images):
     assert current.changed(before, notebook_fingerprint("first", "standard", {"seed": 1})) == "the parameters"
     assert current.changed(before, notebook_fingerprint("part/second", "smoke", {"seed": 1})) == "the source"
     append("notebooks/part/second.ipynb")()
-    append("requirements-gpu.txt")()
+    append("requirements-cuda12.txt")()
     append("book/index.md")()
     append("src/earlytime/__pycache__/claims.pyc")()
     append("src/earlytime/.claims.py.swp")()
     assert notebook_fingerprint("first", "smoke", {"seed": 1}) == before
     before = notebook_fingerprint("first", "gpu", {})
-    append("requirements-gpu.txt")()
+    append("requirements-cuda12.txt")()
     assert current.changed(before, notebook_fingerprint("first", "gpu", {})) == "the environment"
 
 

@@ -18,6 +18,7 @@ SOURCES = {
 }
 PROFILES = sorted((ROOT / "pipeline/profiles").glob("*.yaml"))
 LONGEST_CELL = 12
+WIDEST_LINE = 80  # what the page shows without cutting it off, `book/static/earlytime.css`
 MOST_CELLS = 40
 
 every_notebook = pytest.mark.parametrize("name", SOURCES)
@@ -64,6 +65,12 @@ def test_cells_are_short(name):
 @every_notebook
 def test_notebooks_are_short(name):
     assert len(cells_of(name, "code")) <= MOST_CELLS
+
+
+@every_notebook
+def test_lines_of_code_are_not_cut_off_by_the_page(name):
+    lines = [line for cell in cells_of(name, "code") for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > WIDEST_LINE] == []
 
 
 @every_notebook
