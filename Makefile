@@ -1,4 +1,5 @@
 # make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
+# make bench                               time the module against what else there is; for the page Performance
 # make bundle [PROFILE=...]                pack what a profile's notebooks made: make book RESULTS=FILE renders it
 # make stability [PROFILE=...] [SEEDS="101 202"]
 #                                          run the notebooks with other seeds too: which verdicts stand
@@ -17,7 +18,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book bundle stability check test test-all test-jax-versions setup a-gpu setup-gpu lock address clean
+.PHONY: book bench bundle stability check test test-all test-jax-versions setup a-gpu setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -66,6 +67,9 @@ stability: setup
 	  $(VENV_PYTHON) -m snakemake runs --config profile=$(PROFILE)-seed-$$seed || exit 1; \
 	done
 	$(VENV_PYTHON) pipeline/stability.py $(PROFILE) $(SEEDS)
+
+bench: setup
+	$(VENV_PYTHON) pipeline/bench.py _build/bench.json
 
 bundle: setup
 	$(VENV_PYTHON) pipeline/bundle.py $(PROFILE) _build/$(PROFILE)/earlytime-$(PROFILE).tar.gz

@@ -13,10 +13,10 @@ def _watch() -> None:
 
     path, costs = Path(os.environ["EARLYTIME_RUN_COSTS"]), {"seconds_compiling": 0.0, "programs": 0, "from_cache": 0}
 
-    def compiled(event: str, seconds: float, **_) -> None:
+    def compiled(event: str, duration_secs: float, **_) -> None:
         if event.endswith("/backend_compile_duration"):
             costs["programs"] += 1
-            costs["seconds_compiling"] += seconds
+            costs["seconds_compiling"] += duration_secs
 
     def read(event: str, **_) -> None:
         costs["from_cache"] += event.endswith("/compilation_cache/cache_hits")
@@ -31,7 +31,7 @@ def _watch() -> None:
 
     jax.monitoring.register_event_duration_secs_listener(compiled)
     jax.monitoring.register_event_listener(read)
-    get_ipython().events.register("post_run_cell", write)  # a kernel's own name
+    get_ipython().events.register("post_run_cell", write)  # type: ignore[name-defined]  # a kernel's own
 
 
 _watch()

@@ -23,7 +23,8 @@ def profile_file(profile: str) -> tuple[Path, dict[str, object]]:
     **Raises** `ValueError` for a profile that has no file.
     """
     other = re.fullmatch(r"(.+)-seed-(\d+)", profile)
-    base, added = (other[1], {"seed": int(other[2])}) if other else (profile, {})
+    base = other[1] if other else profile
+    added: dict[str, object] = {"seed": int(other[2])} if other else {}
     there = sorted(path.stem for path in Path("pipeline/profiles").glob("*.yaml"))
     if base not in there:
         raise ValueError(f"profile: expected one of {there}, got {profile!r}")
@@ -80,6 +81,13 @@ def notebook_fingerprint(name: str, profile: str, parameters: dict[str, object])
     }
 
 
+def benchmarks() -> list[Path]:
+    """What `make bench` measured here, and on the machines of `results/`."""
+    return [
+        path for path in (Path("_build/bench.json"), *sorted(Path("results").glob("*/bench.json"))) if path.exists()
+    ]
+
+
 def book_fingerprint(profile: str) -> dict[str, str]:
     """Hashes of all that the pages show or are made with."""
     build = Path("_build", profile)
@@ -90,5 +98,6 @@ def book_fingerprint(profile: str) -> dict[str, str]:
         "profiles": folder_hash(Path("pipeline/profiles")),  # the claims say which of them reaches a size
         "module": folder_hash(Path("src/earlytime")),
         "environment": _packages(profile),
+        "benchmarks": digest([(str(path), file_hash(path)) for path in benchmarks()]),
         "results": digest(folder_hash(build / "results"), folder_hash(build / "stage/notebooks")),
     }

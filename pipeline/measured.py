@@ -248,8 +248,8 @@ def costs_text(run: Mapping[str, Any]) -> list[str]:
 
 def memory_text(peak: Mapping[str, int | None]) -> str:
     """The most that a run had of the machine's memory, and of the GPU's."""
-    on_device = f", GPU {peak['device'] / 1e9:.1f} GB" if peak["device"] is not None else ""
-    return f"{peak['host'] / 1e9:.1f} GB{on_device}"
+    host, device = peak["host"] or 0, peak["device"]
+    return f"{host / 1e9:.1f} GB" + ("" if device is None else f", GPU {device / 1e9:.1f} GB")
 
 
 class MeasuredRole(SphinxRole):

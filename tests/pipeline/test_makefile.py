@@ -20,6 +20,7 @@ def make(*arguments):
 
 TARGETS = [
     "book",
+    "bench",
     "bundle",
     "stability",
     "check",
