@@ -173,3 +173,14 @@ def test_equal_arguments_give_equal_networks(build):
 def test_bad_arguments_are_named(name, build):
     with refused(name):
         build()
+
+
+@pytest.mark.parametrize("bias_std", [0.0, 0.5])
+def test_a_layer_is_drawn_from_its_own_key_whatever_the_others_are(bias_std):
+    network = et.fully_connected(12, (8, 30, 6), "tanh", depth=3, bias_std=bias_std)
+    layers = network.init(jax.random.key(4))
+    for key, layer in zip(jax.random.split(jax.random.key(4), len(layers)), layers, strict=True):
+        key_w, key_b = jax.random.split(key)
+        np.testing.assert_array_equal(layer.w, jax.random.normal(key_w, layer.w.shape))
+        if bias_std:
+            np.testing.assert_array_equal(layer.b, jax.random.normal(key_b, layer.b.shape))

@@ -2,6 +2,7 @@ import earlytime as et
 import jax
 import numpy as np
 import pytest
+import scipy.special
 from refusals import refused
 
 KEY = jax.random.key(0)
@@ -90,3 +91,11 @@ def test_random_labels_are_signs_of_mean_zero():
     assert set(y) == {-1.0, 1.0} and abs(y.mean()) < 0.05
     with refused("num_samples"):
         et.inputs.random_labels(jax.random.key(3), 0)
+
+
+def test_the_teacher_s_layers_are_drawn_from_their_own_keys():
+    x = np.asarray(et.sample_inputs(jax.random.key(0), 30, 7))
+    key_w, key_v = jax.random.split(jax.random.key(1))
+    w, v = jax.random.normal(key_w, (5, 7)), jax.random.normal(key_v, (5,))
+    expected = np.sign(scipy.special.erf(x @ w.T / np.sqrt(7)) @ v)
+    np.testing.assert_array_equal(et.teacher_labels(jax.random.key(1), x), expected)

@@ -66,6 +66,7 @@ def test_every_seed_gets_its_own_part_of_what_was_drawn_before(batch_size):
     [
         ("seed", (-1, 2, None)),
         ("seed", (0.5, 2, None)),
+        ("seed", (2**32, 2, None)),
         ("num_seeds", (0, 0, None)),
         ("batch_size", (0, 2, 0)),
     ],

@@ -40,13 +40,17 @@ def check_convolution(shape, filter_size, padding) -> tuple[int, ...]:
 
 
 def draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]], bias_std: Real) -> tuple[Layer, ...]:
-    """A layer of each shape, with biases unless bias_std is 0."""
+    """A layer of each shape, with biases unless bias_std is 0.
 
-    def one(key, shape):
-        key_w, key_b = jax.random.split(key)
-        return Layer(w=jax.random.normal(key_w, shape), b=jax.random.normal(key_b, shape[-1:]) if bias_std else None)
-
-    return tuple(one(key, shape) for key, shape in zip(jax.random.split(key, len(shapes)), shapes))
+    Random numbers take long to compile. JAX's are those of their places in the array, whatever its size: the largest
+    layer's program draws all of them.
+    """
+    keys = jax.vmap(jax.random.split)(jax.random.split(key, len(shapes)))
+    sizes = [math.prod(shape) for shape in shapes]
+    numbers = jax.lax.map(lambda key: jax.random.normal(key, (max(sizes),)), keys[:, 0])
+    weights = [row[:size].reshape(shape) for row, size, shape in zip(numbers, sizes, shapes)]
+    biases = [jax.random.normal(own, shape[-1:]) if bias_std else None for own, shape in zip(keys[:, 1], shapes)]
+    return tuple(Layer(w=w, b=b) for w, b in zip(weights, biases))
 
 
 def affine(layer: Layer, product, weight_std: Real, bias_std: Real):

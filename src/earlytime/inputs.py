@@ -110,10 +110,11 @@ def teacher_labels(
     """
     check_integer("width", width, at_least=1)
     phi = resolve_activation(activation)
-    dim = x.shape[1]
-    key_w, key_v = jax.random.split(key)
-    w = jax.random.normal(key_w, (int(width), dim), dtype=x.dtype)
-    v = jax.random.normal(key_v, (int(width),), dtype=x.dtype)
+    dim, width = x.shape[1], int(width)
+    # One program draws both: JAX's random numbers are those of their places in the array, whatever its size.
+    draw = lambda key: jax.random.normal(key, (width * dim,), dtype=x.dtype)
+    w, v = jax.lax.map(draw, jax.random.split(key))
+    w, v = w.reshape(width, dim), v[:width]
     return jnp.where(phi(x @ w.T / math.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)
 
 

@@ -80,7 +80,8 @@ def _tangent_product(apply_fn, params, x, x2, u):
 
 def _tangent_matrix(apply_fn, params, x, x2):
     jacobian = jax.vmap(jax.jacrev(lambda p, sample: apply_fn(p, sample[None]).reshape(-1)), (None, 0))
-    rows, columns = jacobian(params, x), jacobian(params, x2)
+    rows = jacobian(params, x)
+    columns = rows if x2 is x else jacobian(params, x2)
     flat = lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], -1)
     return sum(flat(a) @ flat(b).T for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(columns)))
 

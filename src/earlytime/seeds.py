@@ -45,7 +45,7 @@ def over_seeds(
         have their stable learning rate: it takes a second program, and one is what `require_finite` names.
 
     Raises:
-        ValueError: num_seeds or batch_size below 1, a seed that is not a whole number, per_seed
+        ValueError: num_seeds or batch_size below 1, a seed that is not a whole number from 0 to 2³² - 1, per_seed
             with another first axis, a value of static that cannot be hashed.
 
     Example:
@@ -58,7 +58,7 @@ def over_seeds(
         >>> over_seeds(lambda key, own, x: x @ own, 0, 3, x, per_seed=noise).shape
         (3, 4)
     """
-    check_integer("seed", seed, at_least=0)
+    check_integer("seed", seed, at_least=0, at_most=2**32 - 1)
     check_integer("num_seeds", num_seeds, at_least=1)
     if batch_size is not None:
         check_integer("batch_size", batch_size, at_least=1)
@@ -71,7 +71,7 @@ def over_seeds(
     except TypeError as error:
         raise ValueError(f"static: expected sizes, names, functions and tuples of them ({error})") from None
 
-    keys = _split(jax.random.key(seed), int(num_seeds))
+    keys = _keys(np.uint32(seed), int(num_seeds))
     own = (keys,) if per_seed is None else (keys, jax.device_put(per_seed))
     batches, join = _batches(int(num_seeds), batch_size)
     results = [_run(run, fixed, False, batch, own, args) for batch in batches]
@@ -94,8 +94,8 @@ def _batches(num_seeds: int, batch_size: Whole | None) -> tuple[list, Callable]:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _split(key, num_seeds):
-    return jax.random.split(key, num_seeds)
+def _keys(seed, num_seeds):
+    return jax.random.split(jax.random.key(seed), num_seeds)
 
 
 @functools.partial(jax.jit, static_argnames=("run", "fixed", "limits"))
