@@ -99,3 +99,13 @@ def test_the_teacher_s_layers_are_drawn_from_their_own_keys():
     w, v = jax.random.normal(key_w, (5, 7)), jax.random.normal(key_v, (5,))
     expected = np.sign(scipy.special.erf(x @ w.T / np.sqrt(7)) @ v)
     np.testing.assert_array_equal(et.teacher_labels(jax.random.key(1), x), expected)
+
+
+@pytest.mark.parametrize("entries", ["gaussian", "rademacher", "uniform"])
+def test_inputs_are_the_numbers_of_their_shape(entries):
+    law = {
+        "gaussian": jax.random.normal,
+        "rademacher": lambda key, shape: jax.random.rademacher(key, shape, dtype=float),
+        "uniform": lambda key, shape: jax.random.uniform(key, shape, minval=-np.sqrt(3), maxval=np.sqrt(3)),
+    }[entries]
+    np.testing.assert_allclose(et.sample_inputs(KEY, 13, 10, entries=entries), law(KEY, (13, 10)), rtol=1e-12)
