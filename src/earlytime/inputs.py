@@ -66,7 +66,8 @@ def sample_inputs(
     root = jnp.sqrt(jnp.asarray(spectrum, dtype=standard.dtype))
     if not rotate:
         return standard * root[None, :]
-    basis, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(dim), (int(dim), int(dim))))
+    directions = jax.random.normal(jax.random.key(dim), (int(dim) ** 2,)).reshape(int(dim), int(dim))
+    basis, _ = jnp.linalg.qr(directions)
     return standard @ (basis * root[None, :]) @ basis.T
 
 
