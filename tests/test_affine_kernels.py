@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime.activations import resolve_activation
 from refusals import refused
 from scipy import integrate, stats
 
@@ -141,13 +142,48 @@ def test_equal_norms_leave_the_lengths_out():
 
 
 def test_float64_whatever_the_precision():
+    def values():
+        yield from et.affine_kernels.affine_kernel("softplus", depth=4)
+        yield from et.deep_kernels.deep_kernel("softplus", depth=4)(0.8, 1.2, 0.3)
+        yield from et.deep_kernels.diagonal_kernel("softplus", depth=4)(0.8)
+
     jax.config.update("jax_enable_x64", False)
     try:
-        found = et.affine_kernels.affine_kernel("softplus", depth=4)
+        found = list(values())
     finally:
         jax.config.update("jax_enable_x64", True)
-    for ours, theirs in zip(found, et.affine_kernels.affine_kernel("softplus", depth=4)):
+    for ours, theirs in zip(found, values()):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("activation", ["erf", "softplus", et.leaky_relu(0.2)])
+def test_the_series_of_a_layer_is_to_second_order(activation):
+    phi, s, h = resolve_activation(activation), 0.9, 1e-3
+    for now, before, after in zip(*(et.deep_kernels.hermite_series(phi, at) for at in (s, s - h, s + h))):
+        np.testing.assert_allclose(now[1], (after[0] - before[0]) / (2 * h), atol=1e-5)
+        np.testing.assert_allclose(now[2], (after[0] - 2 * now[0] + before[0]) / (2 * h**2), atol=1e-5)
+
+
+def test_an_activation_is_compiled_once_whatever_the_depth_and_the_shapes():
+    compiled = []
+    note = lambda event, duration, **_: compiled.append(event) if event.endswith("backend_compile_duration") else None
+    phi = lambda z: jnp.sin(z)
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        for depth in (1, 3):
+            options = {"depth": depth, "weight_std": 1.2, "bias_std": 0.1}
+            et.affine_kernels.affine_kernel(phi, **options)
+            et.deep_kernels.deep_kernel(phi, **options)(np.linspace(0.5, 1.5, 3 + depth), 1.0, 0.3)
+            et.deep_kernels.diagonal_kernel(phi, **options)(np.ones((2, depth)))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert len(compiled) == 1
+
+
+def test_kernels_of_numbers_are_numbers_while_jax_traces():
+    kernel = et.deep_kernels.deep_kernel("tanh", depth=2)
+    scaled = jax.jit(lambda x: x * kernel(1.0, 1.2, 0.3).ntk)
+    np.testing.assert_allclose(scaled(2.0), 2 * kernel(1.0, 1.2, 0.3).ntk, rtol=1e-12)
 
 
 def test_bad_arguments_are_named():

@@ -40,6 +40,7 @@ from earlytime import (
     seeds,
     spectral,
     statistics,
+    tabulated_kernels,
     trajectories,
     two_layer_kernels,
 )

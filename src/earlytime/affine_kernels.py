@@ -5,17 +5,14 @@ alone. Between inputs that are nearly orthogonal it is affine in $\langle x, x'\
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._validation import check_integer, check_not_negative, check_positive, check_scales
 from earlytime.activations import Activation, resolve_activation
-from earlytime.deep_kernels import one_pair
-from earlytime.precision import float64
+from earlytime.deep_kernels import hermite_series
 from jaxtyping import Array, Float
 
 
@@ -42,7 +39,7 @@ def affine_kernel(
     $$\Theta(x, x') \approx \kappa'(0)\,\rho + \kappa(0) + \tfrac12\kappa''(0)\,\rho^2, \qquad
       \rho = \langle x, x'\rangle/d$$
 
-    By automatic differentiation of `deep_kernel`, in float64 whatever JAX's precision.
+    By the recursion of `deep_kernel`, on Taylor polynomials in place of numbers; in float64.
 
     Source: Hu et al. 2020, section 4; the norms are derived in the book.
 
@@ -60,28 +57,33 @@ def affine_kernel(
         >>> print(f"{kernel.slope:.6f} {abs(kernel.norms[0, 0]):.6f}")
         0.916767 0.000000
     """
+    phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
     check_scales(weight_std, bias_std)
-    # Operation by operation: the XLA of JAX 0.12 needs minutes to compile four derivatives of a loop.
-    with float64(), jax.disable_jit():
-        found = _derivatives(resolve_activation(activation), float(weight_std), float(bias_std), depth)
-        slope, curvature, norms = jax.tree.map(np.asarray, found)
-    return AffineKernel(float(slope), float(curvature), norms)
+    # With h³ = 0, a function of 1 + h is its Taylor polynomial: matrices for r - 1, r' - 1 and ρ do it all.
+    one, h = np.eye(3), np.eye(3, k=-1)
+    both = lambda m: np.kron(np.kron(m, m), one)  # of r times the same of r'
+    covariance = lambda product: weight_std**2 * product + bias_std**2 * np.eye(len(product))
+    nngp = ntk = covariance(both(one + h) @ np.kron(np.eye(9), h))
+    variance = covariance((one + h) @ (one + h))
+    for _ in range(depth):
+        s = _square_root(variance)
+        step = s - s[0, 0] * one
+        series, square = (np.tensordot(part.T, [one, step, step @ step], 1) for part in hermite_series(phi, s[0, 0]))
+        inverse, value, slope = np.linalg.inv(both(s)), np.zeros((27, 27)), np.zeros((27, 27))
+        c = nngp @ inverse
+        for a in series[::-1]:
+            value, slope = value @ c + both(a), slope @ c + value
+        nngp, variance = covariance(value), covariance(square)
+        ntk = nngp + weight_std**2 * slope @ inverse @ ntk
+    taylor = ntk[:, 0].reshape(3, 3, 3)
+    return AffineKernel(float(taylor[0, 0, 1]), float(2 * taylor[0, 0, 2]), taylor[:, :, 0])
 
 
-def _derivatives(phi, weight_std, bias_std, depth):
-    kernel, one, zero = one_pair(phi, weight_std, bias_std), jnp.ones(()), jnp.zeros(())
-    ntk = lambda *at: kernel(depth, *at)[1]
-    in_rho = _taylor(lambda rho: ntk(one, one, rho), zero)
-    in_lengths = _taylor(lambda r2: _taylor(lambda r: ntk(r, r2, zero), one), one)
-    return in_rho[1], 2 * in_rho[2], in_lengths
-
-
-def _taylor(f: Callable, at: Float[AnyArray, ""]) -> Float[Array, "3 ..."]:
-    """f, f' and f''/2 at a point."""
-    once = lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))
-    (value, first), (_, second) = jax.jvp(once, (at,), (jnp.ones_like(at),))
-    return jnp.stack([value, first, second / 2])
+def _square_root(m: np.ndarray) -> np.ndarray:
+    """Of a (3, 3) triangular matrix with one number on its diagonal."""
+    rest = m / m[0, 0] - np.eye(3)
+    return np.sqrt(m[0, 0]) * (np.eye(3) + rest / 2 - rest @ rest / 8)
 
 
 def time_constant(kernel: AffineKernel, *, dim: Whole, learning_rate: Real) -> Real:

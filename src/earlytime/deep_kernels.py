@@ -2,40 +2,31 @@ r"""Kernels of infinitely wide, fully connected networks, as functions of length
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import Real, Whole
+from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
-from jaxtyping import Array, Float
+from earlytime.precision import float64
+from jaxtyping import Float
 
 # Terms of the Hermite series; what is left out falls as cosine^128.
 _ORDER = 128
 
 
 class Kernels(NamedTuple):
-    """The two kernels of an infinitely wide network.
+    """The two kernels of an infinitely wide network, in JAX's arrays or in NumPy's.
 
     Attributes:
         nngp: the covariance of the outputs over random weights.
         ntk: the tangent kernel.
     """
 
-    nngp: Float[Array, "..."]
-    ntk: Float[Array, "..."]
-
-
-@functools.cache
-def _hermite(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes g: (N,), and the rows density · h_k(g): (order, N) of the orthonormal Hermite polynomials."""
-    g, density = gaussian_quadrature((0.0,))
-    rows = [np.ones_like(g), g]
-    for k in range(1, order - 1):
-        rows.append((g * rows[k] - np.sqrt(k) * rows[k - 1]) / np.sqrt(k + 1))
-    return g, density * np.stack(rows)
+    nngp: Float[Any, "..."]
+    ntk: Float[Any, "..."]
 
 
 def deep_kernel(
@@ -61,7 +52,7 @@ def deep_kernel(
 
     Returns:
         A function (length, length2, cosine) -> Kernels of two inputs of norms length·√d and
-        length2·√d. JAX can differentiate it; arguments broadcast. For activations with a kink the series
+        length2·√d, in NumPy and float64; arguments broadcast. For activations with a kink the series
         is short of digits where a cosine of some layer is above about 0.95. At 1, use `diagonal_kernel`.
 
     Raises:
@@ -75,19 +66,30 @@ def deep_kernel(
     phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
     check_scales(weight_std, bias_std)
-    return _deep_kernel(phi, depth, float(weight_std), float(bias_std))
-
-
-@functools.cache
-def _deep_kernel(phi, depth, weight_std, bias_std) -> Callable[..., Kernels]:
-    of_a_pair = functools.partial(one_pair(phi, weight_std, bias_std), depth)
-    vectorized = jax.jit(jnp.vectorize(of_a_pair, signature="(),(),()->(),()"))
 
     def kernel(length, length2, cosine) -> Kernels:
-        dtype = jnp.result_type(float)
-        return Kernels(*vectorized(*(jnp.asarray(v, dtype) for v in (length, length2, cosine))))
+        length, length2, cosine = (np.asarray(v, dtype=float) for v in (length, length2, cosine))
+        covariance = lambda product: weight_std**2 * product + bias_std**2
+        nngp = ntk = covariance(cosine * length * length2)
+        variance, variance2 = covariance(length**2), covariance(length2**2)
+        for _ in range(depth):
+            s, s2 = np.sqrt(variance), np.sqrt(variance2)
+            (series, square), (series2, square2) = _every_series(phi, s), _every_series(phi, s2)
+            c, value, slope = nngp / (s * s2), 0.0, 0.0
+            for a, a2 in zip(series[::-1], series2[::-1]):  # Horner's rule, for the sum and its derivative
+                value, slope = value * c + a * a2, slope * c + value
+            nngp, variance, variance2 = covariance(value), covariance(square), covariance(square2)
+            ntk = nngp + weight_std**2 * slope / (s * s2) * ntk
+        return Kernels(nngp, ntk)
 
     return kernel
+
+
+def _every_series(phi: Callable, s: Real | Float[np.ndarray, "..."]) -> tuple[np.ndarray, np.ndarray]:
+    """a_k(s) and E[φ(sg)²] of every s: (order, *shape) and (*shape,)."""
+    found = [hermite_series(phi, each) for each in np.ravel(s)]
+    series, square = (np.stack([part[0] for part in parts], axis=-1) for parts in zip(*found))
+    return series.reshape(-1, *np.shape(s)), square.reshape(np.shape(s))
 
 
 def diagonal_kernel(
@@ -108,7 +110,8 @@ def diagonal_kernel(
         activation, depth, weight_std, bias_std: as in `deep_kernel`.
 
     Returns:
-        A function (length) -> Kernels of an input of norm length·√d with itself, in the shape of its argument.
+        A function (length) -> Kernels of an input of norm length·√d with itself, in the shape of its
+        argument, in NumPy and float64.
 
     Raises:
         ValueError: as `deep_kernel`.
@@ -120,45 +123,68 @@ def diagonal_kernel(
     phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
     check_scales(weight_std, bias_std)
-    g, density = gaussian_quadrature((0.0,))
+    g, density, _ = _hermite()
 
     def kernel(length) -> Kernels:
-        length = jnp.asarray(length, jnp.result_type(float))
-        nodes, weights = jnp.asarray(g, length.dtype), jnp.asarray(density, length.dtype)
+        length = np.asarray(length, dtype=float)
         nngp = ntk = weight_std**2 * length**2 + bias_std**2
         for _ in range(depth):
-            z = jnp.multiply.outer(jnp.sqrt(nngp), nodes)
-            values, slopes = jax.jvp(phi, (z,), (jnp.ones_like(z),))
-            nngp = weight_std**2 * (values**2 @ weights) + bias_std**2
-            ntk = nngp + weight_std**2 * (slopes**2 @ weights) * ntk
+            found = [_derivatives(phi, s * g)[:2] ** 2 @ density for s in np.sqrt(nngp).ravel()]
+            square, slope = np.stack(found, axis=-1).reshape(2, *length.shape)
+            nngp = weight_std**2 * square + bias_std**2
+            ntk = nngp + weight_std**2 * slope * ntk
         return Kernels(nngp, ntk)
 
     return kernel
 
 
-def one_pair(phi: Callable, weight_std: Real, bias_std: Real) -> Callable:
-    """(depth, length, length2, cosine) -> both kernels."""
-    g, rows = _hermite(_ORDER)
+def hermite_series(phi: Callable, s: Real) -> tuple[Float[np.ndarray, "3 order"], Float[np.ndarray, "3"]]:
+    r"""The Hermite series of φ(sg), to second order around s.
 
-    def kernels(depth, length, length2, cosine):
-        nodes, table = jnp.asarray(g, cosine.dtype), jnp.asarray(rows, cosine.dtype)
+    $$E[\varphi((s + h)g)\, h_k(g)] \approx \sum_i a_{ik}\, h^i, \qquad
+      E[\varphi((s + h)g)^2] \approx \sum_i b_i\, h^i$$
 
-        def hidden_layer(_, carry):
-            nngp, ntk, variance, variance2 = carry
-            s, s2 = jnp.sqrt(variance), jnp.sqrt(variance2)
-            values, values2 = phi(s * nodes), phi(s2 * nodes)
-            series = (table @ values) * (table @ values2)
-            powers = jnp.cumprod(jnp.full(_ORDER - 1, nngp / (s * s2)))  # of the cosine, from the first on
-            orders = jnp.arange(1, _ORDER, dtype=cosine.dtype)
-            slope = (series[1] + (orders * series[1:])[1:] @ powers[:-1]) / (s * s2)
-            nngp = weight_std**2 * (series[0] + series[1:] @ powers) + bias_std**2
-            ntk = nngp + weight_std**2 * slope * ntk
-            variance, variance2 = (weight_std**2 * table[0] @ v**2 + bias_std**2 for v in (values, values2))
-            return nngp, ntk, variance, variance2
+    Args:
+        phi: a function, smooth everywhere but at 0.
+        s: the standard deviation, > 0.
 
-        at_first = lambda product: weight_std**2 * product + bias_std**2
-        nngp = at_first(cosine * length * length2)
-        start = nngp, nngp, at_first(length**2), at_first(length2**2)
-        return jax.lax.fori_loop(0, depth, hidden_layer, start)[:2]
+    Returns:
+        a: (3, 128) and b: (3,).
 
-    return kernels
+    Example:
+        >>> print(hermite_series(lambda z: z, 2.0)[1])  # of (s + h)²
+        [4. 4. 1.]
+    """
+    g, density, rows = _hermite()
+    value, slope, curvature = _derivatives(phi, s * g)
+    first, second = g * slope, g**2 * curvature / 2
+    squares = np.stack([value**2, 2 * value * first, first**2 + 2 * value * second])
+    return np.stack([value, first, second]) @ rows.T, squares @ density
+
+
+@functools.cache
+def _hermite() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes g and their weights: (N,), and the rows weight · h_k(g): (order, N) of the Hermite polynomials."""
+    g, density = gaussian_quadrature((0.0,))
+    rows = [np.ones_like(g), g]
+    for k in range(1, _ORDER - 1):
+        rows.append((g * rows[k] - np.sqrt(k) * rows[k - 1]) / np.sqrt(k + 1))
+    return g, density, density * np.stack(rows)
+
+
+def _derivatives(phi: Callable, z: Float[AnyArray, " nodes"]) -> Float[np.ndarray, "3 nodes"]:
+    """φ, φ' and φ'' at every z, as many as the quadrature has."""
+    with float64():
+        return np.asarray(_compiled(phi)(z))
+
+
+@functools.cache
+def _compiled(phi: Callable):
+    """The one program of every kernel of this activation; it may be called while JAX traces."""
+
+    def derivatives(z):
+        slope = lambda z: jax.jvp(phi, (z,), (jnp.ones_like(z),))
+        (value, first), (_, second) = jax.jvp(slope, (z,), (jnp.ones_like(z),))
+        return jnp.stack([value, first, second])
+
+    return jax.jit(derivatives).lower(_hermite()[0]).compile()

@@ -1,0 +1,104 @@
+r"""Kernel matrices of infinitely wide, fully connected networks, for any activation and depth.
+
+`deep_kernel` sums a series for every pair of inputs. It is a smooth function of three numbers: taken once, at Chebyshev
+nodes of both lengths and of the cosine, it becomes a polynomial, which costs some products of thin matrices.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from earlytime._arrays import AnyArray, Whole
+from earlytime.activations import Activation
+from earlytime.deep_kernels import deep_kernel, diagonal_kernel
+from jaxtyping import Array, Float
+
+# Nodes, and the half width of their interval: of lengths around 1, of cosines around 0.
+_LENGTHS, _LENGTH_REACH = 7, 0.6
+_COSINES, _COSINE_REACH = 24, 0.8
+
+
+class TabulatedKernel(NamedTuple):
+    """A tangent kernel x: (n, d), x2: (n2, d) or None -> (n, n2) of `tabulated_kernel`.
+
+    Attributes:
+        pairs: (24, 7, 7) Chebyshev coefficients, of the cosine and of both lengths.
+        diagonal: (7,) those of the kernel of an input with itself, of its length.
+    """
+
+    pairs: Float[AnyArray, "cosines lengths lengths"]
+    diagonal: Float[AnyArray, " lengths"]
+
+    @jax.jit
+    def __call__(self, x: Float[AnyArray, "n d"], x2: Float[AnyArray, "n2 d"] | None = None) -> Float[Array, "n n2"]:
+        if x2 is not None:
+            return self._between(x, x2)
+        exact = _polar(x)[0] @ jnp.asarray(self.diagonal, x.dtype)
+        return jnp.where(jnp.eye(x.shape[0], dtype=bool), exact[None], self._between(x, x))
+
+    def _between(self, x, x2):
+        (lengths, unit), (lengths2, unit2) = _polar(x), _polar(x2)
+        t = unit @ unit2.T / _COSINE_REACH
+
+        def add(carry, coefficients):
+            term, before, total = carry
+            total = total + term * (lengths @ coefficients @ lengths2.T)
+            return (2 * t * term - before, term, total), None
+
+        start = jnp.ones_like(t), t, jnp.zeros_like(t)
+        return jax.lax.scan(add, start, jnp.asarray(self.pairs, x.dtype))[0][2]
+
+
+def tabulated_kernel(activation: Activation, *, depth: Whole) -> TabulatedKernel:
+    r"""The tangent kernel of an infinitely wide fully connected network on data, from a table made once.
+
+    $$\Theta(x, x') = \kappa(r, r', c) \approx \sum_{kab} C_{kab}\; T_k(c/0.8)\; T_a\big((r - 1)/0.6\big)\;
+      T_b\big((r' - 1)/0.6\big), \qquad r = \|x\|/\sqrt d,$$
+
+    with κ from `deep_kernel`, c the cosine of the two inputs, T_k the Chebyshev polynomials. An input with itself has
+    the cosine 1, and a polynomial of its own, from `diagonal_kernel`. The table is made in float64, whatever JAX's
+    precision.
+
+    Source: Hu et al. 2020, section 4.
+
+    Args:
+        activation: a name or a function, smooth everywhere but at 0.
+        depth: hidden layers.
+
+    Returns:
+        TabulatedKernel, a function (x: (n, d), x2: (n2, d) or None) -> (n, n2) for inputs of lengths r from 0.4 to 1.6
+        whose cosines are at most 0.8 in absolute value, as they are in many dimensions. There it is within 4e-4 of κ
+        for up to 8 layers of erf or tanh, and far closer for ReLU. Beyond, the polynomial goes on and loses digits, so
+        no input of `x` may be one of `x2`; without `x2` the diagonal is as good as the rest.
+
+    Raises:
+        ValueError: as `deep_kernel`.
+
+    Example:
+        >>> kernel = tabulated_kernel("erf", depth=1)
+        >>> x = jnp.array([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]]) * math.sqrt(2)  # r = 1, cosine 0.5
+        >>> print(f"{kernel(x)[0, 1]:.4f}")
+        0.4414
+    """
+    (to_length, r), (to_cosine, cosine) = _nodes(_LENGTHS, _LENGTH_REACH, 1.0), _nodes(_COSINES, _COSINE_REACH, 0.0)
+    pairs, diagonal = deep_kernel(activation, depth=depth), diagonal_kernel(activation, depth=depth)
+    values, at_one = pairs(r[:, None, None], r[None, :, None], cosine[None, None]).ntk, diagonal(r).ntk
+    return TabulatedKernel(np.einsum("ai,bj,kc,ijc->kab", to_length, to_length, to_cosine, values), to_length @ at_one)
+
+
+def _nodes(order: int, reach: float, centre: float) -> tuple[np.ndarray, np.ndarray]:
+    """From values at the Chebyshev nodes of an interval to coefficients: (order, order); and the nodes."""
+    t = np.cos(np.pi * (np.arange(order) + 0.5) / order)
+    return np.linalg.inv(np.polynomial.chebyshev.chebvander(t, order - 1)), centre + reach * t
+
+
+def _polar(x: Float[AnyArray, "n d"]) -> tuple[Float[Array, "n lengths"], Float[Array, "n d"]]:
+    """The Chebyshev polynomials of every input's length, and the inputs over their norms."""
+    norm = jnp.linalg.norm(x, axis=1)
+    t = (norm / math.sqrt(x.shape[1]) - 1) / _LENGTH_REACH
+    terms = [jnp.ones_like(t), t]
+    for _ in range(_LENGTHS - 2):
+        terms.append(2 * t * terms[-1] - terms[-2])
+    return jnp.stack(terms, axis=-1), x / norm[:, None]
