@@ -233,6 +233,19 @@ def test_log_spaced_steps(num_steps, num_records):
     assert list(steps) == sorted(set(steps))
 
 
+def test_steps_may_be_traced():
+    given = {"learning_rate": 0.1, "num_steps": 7, "record_steps": (0, 2, 5)}
+    traced = jax.jit(
+        lambda last, steps: et.train(
+            linear_apply, jnp.zeros(D), X, Y, **given | {"num_steps": last, "record_steps": steps}
+        )
+    )
+    expected, found = et.train(linear_apply, jnp.zeros(D), X, Y, **given), traced(7, np.array([0, 2, 5]))
+    np.testing.assert_array_equal(found.steps, expected.steps)
+    np.testing.assert_allclose(found.train_outputs, expected.train_outputs, rtol=1e-12)
+    np.testing.assert_allclose(found.params, expected.params, rtol=1e-12)
+
+
 def test_test_inputs_are_of_the_type_of_the_training_inputs():
     tokens = np.zeros((2, D), dtype=int)
     with refused("x_test"):

@@ -13,7 +13,7 @@ from earlytime._labels import check_labels
 from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
 from earlytime.losses import Loss, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
-from jaxtyping import Num, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, Num, PRNGKeyArray, PyTree
 
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
@@ -30,7 +30,7 @@ def train(
     y: Num[AnyArray, "n ..."],
     *,
     learning_rate: float | PyTree,
-    num_steps: Whole,
+    num_steps: Whole | Int[Array, ""],
     record_steps: Steps,
     loss: Loss = "squared",
     momentum: Real = 0.0,
@@ -103,10 +103,12 @@ def train(
             names=("x_test", "y_test"),
             several=True,
         )
-    check_integer("num_steps", num_steps, at_least=0)
     if block_size is not None:
         check_integer("block_size", block_size, at_least=1)
-    _check_record_steps(record_steps, num_steps, state)
+    if is_concrete((num_steps, record_steps)):  # traced, they make no other program; only their number does
+        check_integer("num_steps", num_steps, at_least=0)
+        _check_record_steps(record_steps, num_steps, state)
+        record_steps = np.asarray(record_steps, dtype=np.int32)
     check_momentum(momentum)
     _check_batches(batch_size, key, np.shape(x)[0])
     rates = _rates_per_leaf(learning_rate, params)
@@ -128,7 +130,7 @@ def train(
         learning_rate,
         rates,
         num_steps,
-        np.asarray(record_steps, dtype=np.int32),
+        record_steps,
         x_test,
         y_test,
         state,
@@ -257,7 +259,7 @@ def _train(
         velocity = rest if momentum is None or state.velocity is None else state.velocity
         start = (moving, state.step, state.first_loss, state.diverged_at, velocity)
     # The last step is one more record, which is then dropped: one loop to compile instead of two.
-    carry, rows = jax.lax.scan(record, start, jnp.append(record_steps, num_steps))
+    carry, rows = jax.lax.scan(record, start, jnp.append(record_steps, jnp.asarray(num_steps, record_steps.dtype)))
     final, step, first_loss, diverged_at, velocity = carry
     train_loss, test_loss, train_outputs, test_outputs, observed = jax.tree.map(lambda row: row[:-1], rows)
 
