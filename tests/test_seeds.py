@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime._stable_rates import limits_wanted
 from refusals import refused
 
 
@@ -131,10 +132,10 @@ def test_nobody_looks_for_a_limit_where_no_run_diverges():
     products = lambda limits: str(jax.make_jaxpr(lambda rate: traced(limits, rate))(0.1)).count("dot_general")
 
     def traced(limits, rate):
-        token = et.gradient_descent.limits_wanted.set(limits)
+        token = limits_wanted.set(limits)
         try:
             return descend(None, x, y, rate)
         finally:
-            et.gradient_descent.limits_wanted.reset(token)
+            limits_wanted.reset(token)
 
     assert products(False) < products(True)

@@ -1,6 +1,5 @@
 r"""Gradient descent in one compiled program, with outputs recorded along the way."""
 
-import contextvars
 import functools
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import numpy as np
 from earlytime._arrays import AnyArray, Real, Steps, Whole
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._labels import check_labels
+from earlytime._stable_rates import limits_wanted, split, stable_share
 from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
 from earlytime.losses import Loss, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
@@ -17,10 +17,6 @@ from jaxtyping import Array, Int, Num, PRNGKeyArray, PyTree
 
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
-_POWER_ITERATIONS = 50
-# Whether a run that is being traced looks for the stable learning rate, which only the error of a diverged run names:
-# a third of the program. `over_seeds` asks for it when it has seen that a run diverged.
-limits_wanted: contextvars.ContextVar[bool] = contextvars.ContextVar("limits_wanted", default=True)
 
 
 def train(
@@ -143,7 +139,7 @@ def train(
     )
     if int(run.diverged_at) < 0 if is_concrete(run.diverged_at) else not limits_wanted.get():
         return run
-    share = _stable_share(params if state is None else state.params, jnp.asarray(x), rates, run.diverged_at, **fixed)
+    share = stable_share(params if state is None else state.params, jnp.asarray(x), rates, run.diverged_at, **fixed)
     return run._replace(stable_learning_rate=jax.tree.map(lambda rate: rate * share, learning_rate))
 
 
@@ -155,7 +151,7 @@ def _check_batches(batch_size: Whole | None, key, num_samples: int) -> None:
         raise ValueError("key: expected a random key, which batch_size needs")
 
 
-def _check_record_steps(record_steps, num_steps: Whole, state: TrainingState | None) -> None:
+def _check_record_steps(record_steps, num_steps, state: TrainingState | None) -> None:
     steps = np.asarray(record_steps)
     if steps.ndim != 1 or steps.size == 0 or not np.issubdtype(steps.dtype, np.integer):
         raise ValueError(f"record_steps: expected a sequence of whole numbers, got {record_steps!r}")
@@ -204,7 +200,7 @@ def _train(
     batch_size,
 ):
     n = x.shape[0]
-    trained, moving, assemble = _split(params if state is None else state.params, frozen)
+    trained, moving, assemble = split(params if state is None else state.params, frozen)
     everywhere = x if x_test is None else jnp.concatenate([x, x_test])  # one forward pass to compile
 
     def block_loss(moving, block, weights):
@@ -276,44 +272,3 @@ def _train(
         jax.tree.map(lambda rate: jnp.full_like(rate, jnp.nan, dtype=f.dtype), learning_rate),
         TrainingState(params, step, first_loss, diverged_at, velocity),
     )
-
-
-def _split(params, frozen):
-    """Which leaves are trained, those leaves, and the function that puts such leaves back among the others."""
-    leaves, treedef = jax.tree.flatten(params)
-    trained = [i for i, still in enumerate(frozen) if not still]
-
-    def assemble(moving):
-        merged = list(leaves)
-        for i, leaf in zip(trained, moving):
-            merged[i] = leaf
-        return jax.tree.unflatten(treedef, merged)
-
-    return trained, [leaves[i] for i in trained], assemble
-
-
-@functools.partial(jax.jit, static_argnames=("apply_fn", "block_size", "frozen"))
-def _stable_share(params, x, rates, diverged_at, *, apply_fn, block_size, frozen):
-    """2n/λ_max of Σ_l η_l Θ_l at the start: what the learning rates would have to be multiplied with."""
-    trained, moving, assemble = _split(params, frozen)
-
-    def outputs(moving):
-        return map_blocks(lambda block: apply_fn(assemble(moving), block), x, block_size)
-
-    def kernel_product(u):
-        _, pull = jax.vjp(outputs, moving)
-        scaled = [jnp.asarray(rates[i], g.dtype) * g for i, g in zip(trained, pull(u)[0])]
-        return jax.jvp(outputs, (moving,), (scaled,))[1]
-
-    # Power iteration, in a loop of length 0 where nothing diverged: then it costs nothing.
-    iterations = jnp.where(diverged_at >= 0, _POWER_ITERATIONS, 0)
-    f = jax.eval_shape(outputs, moving)
-    # No direction in particular, cheap to compile.
-    vector = jnp.cos(jnp.arange(f.size, dtype=f.dtype)).reshape(f.shape)
-    top, _ = jax.lax.fori_loop(
-        0,
-        iterations,
-        lambda _, c: (jnp.linalg.norm(p := kernel_product(c[1])), p / jnp.linalg.norm(p)),
-        (jnp.asarray(jnp.nan, f.dtype), vector / jnp.linalg.norm(vector)),
-    )
-    return 2 * x.shape[0] / top

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import Whole
+from earlytime._stable_rates import is_run, limits_wanted
 from earlytime._validation import check_integer
-from earlytime.gradient_descent import limits_wanted
-from earlytime.trajectories import is_run
 
 
 def over_seeds(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from earlytime._arrays import Whole
+from earlytime._stable_rates import is_run
 from earlytime._validation import check_integer
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -114,11 +115,6 @@ def require_finite(trajectories, *, may_diverge: str = ""):
             first = np.unravel_index(np.argmax(each), each.shape)
             raise ValueError(_how_it_diverged(run, tuple(map(int, first))))
     return trajectories
-
-
-def is_run(node) -> bool:
-    """Whether it can be asked, as `require_finite` does, if it diverged."""
-    return hasattr(node, "diverged_at") and hasattr(node, "stable_learning_rate")
 
 
 def _how_it_diverged(run, index: tuple[int, ...]) -> str:
