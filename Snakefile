@@ -62,7 +62,7 @@ onstart:
 
 
 # In the smallest runs compiling is nearly all; where numbers are published XLA does its best.
-XLA_FLAGS = "--xla_backend_optimization_level=0" if PROFILE.startswith("smoke") else ""
+QUICKLY = 'XLA_FLAGS="--xla_backend_optimization_level=0 ${XLA_FLAGS:-}"' if PROFILE.startswith("smoke") else ""
 
 
 rule book:
@@ -107,7 +107,7 @@ rule notebook:
     shell:
         # NPROC is what XLA asks for the number of its threads. Who shares a GPU takes of its memory what it needs.
         """
-        XLA_FLAGS="${{XLA_FLAGS:-}} {XLA_FLAGS}" XLA_PYTHON_CLIENT_PREALLOCATE=false \
+        {QUICKLY} XLA_PYTHON_CLIENT_PREALLOCATE=false \
             NPROC={threads} OMP_NUM_THREADS={threads} \
             exec {sys.executable:q} pipeline/run_notebook.py {wildcards.name:q} --profile {PROFILE} --parameters {params.parameters:q} \
             --started {STARTED} --parent {PARENT}
