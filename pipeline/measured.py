@@ -218,25 +218,29 @@ def claims_text(results: Results, source: Path) -> str:
 
 
 def status_text(results: Results, source: Path) -> str:
-    """A row per notebook: what it cost, when, where and with what."""
-    runs = results.runs.values()
+    """A table per machine, profile and versions: a row per notebook, what it cost and when."""
+    groups: dict[str, dict[str, dict]] = {}
+    for name, run in results.runs.items():
+        versions = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
+        where = f"Profile `{run['profile']}`, on {run['device']}, with {versions}:"
+        groups.setdefault(where, {})[name] = run
+    return "\n\n".join(f"{where}\n\n{runs_table(runs, source)}" for where, runs in groups.items())
+
+
+def runs_table(runs: Mapping[str, dict], source: Path) -> str:
     rows = [
         [
             notebook_link(name, source),
             *costs_text(run),
             memory_text(run["peak_memory"]),
             run["finished"].replace("T", " ").replace("+00:00", " UTC"),
-            run["profile"],
-            run["device"],
-            ", ".join(f"{package} {version}" for package, version in run["versions"].items()),
         ]
-        for name, run in results.runs.items()
+        for name, run in runs.items()
     ]
-    total = {
-        part: sum(run[part] for run in runs) for part in ("seconds", "seconds_compiling", "programs", "from_cache")
-    }
-    header = ["notebook", "time", "compiling", "programs compiled", "peak memory", "finished", "profile", "device"]
-    return table([*header, "versions"], [*rows, ["all", *costs_text(total), "", "", "", "", ""]])
+    parts = ("seconds", "seconds_compiling", "programs", "from_cache")
+    total = {part: sum(run[part] for run in runs.values()) for part in parts}
+    header = ["notebook", "time", "compiling", "programs compiled", "peak memory", "finished"]
+    return table(header, [*rows, ["all", *costs_text(total), "", ""]])
 
 
 def costs_text(run: Mapping[str, Any]) -> list[str]:
