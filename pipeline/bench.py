@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -237,16 +236,13 @@ def measure(quick: bool) -> dict:
     table += against_neural_tangents(64 if quick else 5_000, sizes["d"], sizes["m"])
     single += [large_gap(3_000 if quick else 1_000_000), hessian(32 if quick else 20_000), importing()]
     scaling = [growth(small, name, values) for name, values in sweeps.items()]
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
         "ratios": table,
         "single": single,
         "scaling": scaling,
-        "peak_memory": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "device": f"{jax.devices()[0].device_kind} ({platform.machine()}, {os.cpu_count()} cores)",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES if there(name)}},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "quick": quick,
     }
 
 

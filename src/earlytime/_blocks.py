@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 # Samples at once on a CPU, whose cache then holds the hidden layer; and how much of a GPU's memory one block may
-# take for it: with the derivatives, and with 20 seeds at once, a run stays below the whole.
+# take, which leaves room for its derivatives and for 20 seeds at once.
 _CPU_BLOCK = 2048
 _GPU_SHARE = 1 / 64
 
