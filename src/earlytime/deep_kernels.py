@@ -2,15 +2,13 @@ r"""Kernels of infinitely wide, fully connected networks, as functions of length
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole
+from earlytime._derivatives import derivatives
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
-from earlytime.precision import float64
 from jaxtyping import Float
 
 # Terms of the Hermite series; what is left out falls as cosine^128.
@@ -25,8 +23,8 @@ class Kernels(NamedTuple):
         ntk: the tangent kernel.
     """
 
-    nngp: Float[Any, "..."]
-    ntk: Float[Any, "..."]
+    nngp: Float[AnyArray, "..."]
+    ntk: Float[AnyArray, "..."]
 
 
 def deep_kernel(
@@ -123,13 +121,13 @@ def diagonal_kernel(
     phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
     check_scales(weight_std, bias_std)
-    g, density, _ = _hermite()
+    _, density, _ = _hermite()
 
     def kernel(length) -> Kernels:
         length = np.asarray(length, dtype=float)
         nngp = ntk = weight_std**2 * length**2 + bias_std**2
         for _ in range(depth):
-            found = [_derivatives(phi, s * g)[:2] ** 2 @ density for s in np.sqrt(nngp).ravel()]
+            found = [derivatives(phi, s)[:2] ** 2 @ density for s in np.sqrt(nngp).ravel()]
             square, slope = np.stack(found, axis=-1).reshape(2, *length.shape)
             nngp = weight_std**2 * square + bias_std**2
             ntk = nngp + weight_std**2 * slope * ntk
@@ -156,7 +154,7 @@ def hermite_series(phi: Callable, s: Real) -> tuple[Float[np.ndarray, "3 order"]
         [4. 4. 1.]
     """
     g, density, rows = _hermite()
-    value, slope, curvature = _derivatives(phi, s * g)
+    value, slope, curvature = derivatives(phi, s)
     first, second = g * slope, g**2 * curvature / 2
     squares = np.stack([value**2, 2 * value * first, first**2 + 2 * value * second])
     return np.stack([value, first, second]) @ rows.T, squares @ density
@@ -170,21 +168,3 @@ def _hermite() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for k in range(1, _ORDER - 1):
         rows.append((g * rows[k] - np.sqrt(k) * rows[k - 1]) / np.sqrt(k + 1))
     return g, density, density * np.stack(rows)
-
-
-def _derivatives(phi: Callable, z: Float[AnyArray, " nodes"]) -> Float[np.ndarray, "3 nodes"]:
-    """φ, φ' and φ'' at every z, as many as the quadrature has."""
-    with float64():
-        return np.asarray(_compiled(phi)(z))
-
-
-@functools.cache
-def _compiled(phi: Callable):
-    """The one program of every kernel of this activation; it may be called while JAX traces."""
-
-    def derivatives(z):
-        slope = lambda z: jax.jvp(phi, (z,), (jnp.ones_like(z),))
-        (value, first), (_, second) = jax.jvp(slope, (z,), (jnp.ones_like(z),))
-        return jnp.stack([value, first, second])
-
-    return jax.jit(derivatives).lower(_hermite()[0]).compile()

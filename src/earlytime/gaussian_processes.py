@@ -3,6 +3,7 @@ r"""The Gaussian process that infinitely wide networks are, over their initializ
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from earlytime._arrays import AnyArray, Real
 from earlytime._blocks import along
@@ -97,7 +98,8 @@ def training_process(
     check_not_negative("frozen_bias_std", frozen_bias_std)
     if trained == "all" and frozen_bias_std:
         raise ValueError(f'frozen_bias_std: expected 0 with trained="all", got {frozen_bias_std}')
-    train, new, prior = kernels(x), kernels(x_new, x), kernels(x_new).nngp
+    found = kernels(x), kernels(x_new, x), kernels(x_new).nngp
+    train, new, prior = jax.tree.map(jnp.asarray, found)
     if trained == "all":
         kernel, kernel_new = train.ntk, new.ntk
     else:

@@ -4,17 +4,14 @@ All patches of q pixels then have one length, and the kernel is one function κ 
 correlation of two patches. There are q + 1 such correlations, so κ is a table.
 """
 
-import functools
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole
+from earlytime._derivatives import derivatives
 from earlytime._validation import check_integer, is_concrete
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
 from earlytime.deep_kernels import deep_kernel
-from earlytime.precision import float64
 from jaxtyping import Array, Float, Int
 
 
@@ -54,17 +51,11 @@ def patch_kernel(
     rho = np.minimum(2 * np.arange(num_values) / filter_size - 1, 1.0)
     inside = deep_kernel(phi, depth=1)(1.0, 1.0, rho)
     layers = np.stack([inside.ntk - inside.nngp, inside.nngp])
-    nodes, density = gaussian_quadrature((0.0,))
-    with float64():
-        values, slopes = map(np.asarray, _values_and_slopes(phi, nodes))
+    _, density = gaussian_quadrature((0.0,))
+    values, slopes, _ = derivatives(phi, 1.0)
     for sign, at in ((-1, slice(1)), (1, slice(filter_size, None))):  # ρ = ±1; the nodes lie symmetrically
         layers[:, at] = [[density @ (sign * slopes * slopes[::sign])], [density @ (values * values[::sign])]]
     return layers
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _values_and_slopes(phi: Callable, z):
-    return jax.jvp(phi, (z,), (jnp.ones_like(z),))
 
 
 def ring_kernel(
