@@ -144,3 +144,17 @@ def test_a_profile_that_is_not_here_is_another_source(packed):
     Path("pipeline/profiles/smoke.yaml").unlink()
     with pytest.raises(ValueError, match="other sources, of revision .*: the profile smoke"):
         bundle.unpack(FILE)
+
+
+def test_another_format_and_one_that_is_too_large_are_refused(packed, monkeypatch):
+    def renew(members):
+        about = json.loads(members[0][1]) | {"format": bundle.FORMAT + 1}
+        return [(bundle.LIST, json.dumps(about).encode()), *members[1:]]
+
+    with monkeypatch.context() as small, pytest.raises(ValueError, match="holds more than 100 bytes"):
+        small.setattr(bundle, "LARGEST", 100)
+        bundle.unpack(FILE)
+    rewrite(renew)
+    with pytest.raises(ValueError, match=f"expected format {bundle.FORMAT}, got {bundle.FORMAT + 1}"):
+        bundle.unpack(FILE)
+    assert not bundle.PLACE.exists()
