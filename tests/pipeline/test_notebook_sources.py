@@ -74,6 +74,14 @@ def test_lines_of_code_are_not_cut_off_by_the_page(name):
 
 
 @every_notebook
+def test_no_function_takes_the_name_of_another(name):
+    """In a notebook where one did, a cell that is run again would find the wrong one."""
+    trees = [ast.parse(cell.source) for cell in cells_of(name, "code") if "%pip" not in cell.source]
+    names = [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert len(names) == len(set(names))
+
+
+@every_notebook
 def test_the_bootstrap_cell_is_the_same_everywhere(name):
     """But for one line, which is there exactly where neural-tangents is used."""
     assert "hide-cell" in bootstrap_of(name).metadata.get("tags", [])
