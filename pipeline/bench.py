@@ -252,6 +252,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     arguments = parser.parse_args()
     et.use_precision("float32")
+    jax.config.update("jax_enable_compilation_cache", False)  # a program that was read was not compiled
     found = measure(arguments.quick)
     for row in found["ratios"]:
         print(f"{row['what']}: {row['ratio']:.2f} x {row['against']} ({row['ours']:.3g} s, {row['theirs']:.3g} s)")
