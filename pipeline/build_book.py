@@ -2,14 +2,24 @@
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import bundle
-from current import book_record, changed, notebooks_to_run, pages, remove, write_record
-from fingerprint import book_fingerprint, folder_hash
+from current import (
+    book_record,
+    changed,
+    notebooks_to_run,
+    other_results,
+    pages,
+    pages_fingerprint,
+    remove,
+    write_record,
+)
+from fingerprint import folder_hash
 from job import run_job
 from jupyter_book.cli.main import main as jupyter_book
 
@@ -20,8 +30,10 @@ def check_notebooks(profile: str) -> None:
         raise RuntimeError(f"{', '.join(found)}: changed during the build; build again")
 
 
-def render(place: Path) -> Path:
+def render(place: Path, profile: str) -> Path:
     """The pages made from `stage/notebooks` and `results` in a folder; returns where they are, beside the old ones.
+
+    Other runs of the profile's notebooks that are here are shown beside.
 
     **Raises** `SystemExit` with the code of jupyter-book if that finds fault with a page.
     """
@@ -30,6 +42,8 @@ def render(place: Path) -> Path:
     remove(sphinx)
     shutil.copytree("book", stage / "book")
     os.environ["EARLYTIME_RESULTS"] = str(place / "results")
+    others = {label: str(path) for label, path in other_results(profile).items()}
+    os.environ["EARLYTIME_OTHER_RESULTS"] = json.dumps(others)
     command = ["build", str(stage), "-q", "--config", "_config.yml", "--toc", str(Path("_toc.yml").absolute())]
     command += ["--path-output", str(sphinx), "--all", "-W", "--keep-going", "-n"]
     with contextlib.redirect_stdout(open(os.devnull, "w")):
@@ -43,11 +57,11 @@ def build(profile: str) -> None:
     **Raises** `RuntimeError` if what they are made of changed meanwhile, and as `render`.
     """
     place = Path("_build", profile)
-    fingerprint = book_fingerprint(profile)
+    fingerprint = pages_fingerprint(profile)
     check_notebooks(profile)
-    made = render(place)
+    made = render(place, profile)
     check_notebooks(profile)
-    if parts := changed(fingerprint, book_fingerprint(profile)):
+    if parts := changed(fingerprint, pages_fingerprint(profile)):
         raise RuntimeError(f"{parts} changed during the build; build again")
     remove(pages(profile))
     os.replace(made, pages(profile))
@@ -58,9 +72,10 @@ def build(profile: str) -> None:
 
 def build_bundle(path: Path, *, other_sources: bool) -> None:
     """Make the pages from a bundle, in `_build/bundle/html`; **raises** as `bundle.unpack` and `render`."""
-    if banner := bundle.unpack(path, other_sources=other_sources):
+    profile, banner = bundle.unpack(path, other_sources=other_sources)
+    if banner:
         os.environ["EARLYTIME_BANNER"] = banner
-    os.replace(render(bundle.PLACE), bundle.PLACE / "html")
+    os.replace(render(bundle.PLACE, profile), bundle.PLACE / "html")
 
 
 def main() -> int:

@@ -131,8 +131,10 @@ def differences(about: dict) -> str:
     return "; ".join(f"the {part}{of(names)}" for part, names in changed.items())
 
 
-def unpack(path: Path, *, other_sources: bool = False) -> str:
-    """Put a bundle's files under `_build/bundle`; returns what a banner has to say, "" if the sources are those here.
+def unpack(path: Path, *, other_sources: bool = False) -> tuple[str, str]:
+    """Put a bundle's files under `_build/bundle`.
+
+    Returns its profile, and what a banner has to say: "" if the sources are those here.
 
     **Raises** `ValueError` as `read`, and if the sources differ and that was not asked for; then nothing is written.
     """
@@ -148,7 +150,7 @@ def unpack(path: Path, *, other_sources: bool = False) -> str:
         place = PLACE / ("stage" if name.startswith("notebooks/") else "") / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
-    return banner
+    return about["profile"], banner
 
 
 def main() -> int:

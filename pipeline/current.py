@@ -99,11 +99,28 @@ def notebooks_to_run(profile: str) -> dict[str, str]:
     return found
 
 
+def other_results(profile: str) -> dict[str, Path]:
+    """Where other runs of the same notebooks are, by what the page calls them.
+
+    That is with other seeds, where all have run with what is here now, and on the machines of `results/`.
+    """
+    seeds = sorted(int(path.name.rsplit("-", 1)[1]) for path in Path("_build").glob(f"{profile}-seed-*"))
+    found = {f"seed {seed}": Path("_build", f"{profile}-seed-{seed}", "results") for seed in seeds}
+    found = {label: path for label, path in found.items() if not notebooks_to_run(path.parent.name)}
+    machines = {path.name: path for path in sorted(Path("results").glob("*")) if path.name != profile}
+    return found | {name: path for name, path in machines.items() if any(path.rglob("*.run.json"))}
+
+
+def pages_fingerprint(profile: str) -> dict[str, str]:
+    """Hashes of all that the pages show or are made with."""
+    return book_fingerprint(profile, other_results(profile))
+
+
 def why_build(profile: str) -> str | None:
     """Why the pages are not what the sources and the results say: `None` if they are, "" after a failed build."""
     if not book_record(profile).exists():
         return ""
-    return _why_outdated(book_record(profile), book_fingerprint(profile), {"html": pages(profile)})
+    return _why_outdated(book_record(profile), pages_fingerprint(profile), {"html": pages(profile)})
 
 
 def _remove_strays(profile: str) -> None:

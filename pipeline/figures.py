@@ -8,6 +8,7 @@ notebook page that puts out a picture and has no text under `mystnb: {image: {al
 import base64
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from sphinx.directives.patches import Figure
@@ -16,8 +17,30 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 
-def read_picture(notebook: Path, tag: str) -> bytes:
-    """The one PNG among the outputs of the cells with this tag; **raises** `ValueError` if it is not one."""
+KINDS = {"image/svg+xml": ".svg", "image/png": ".png"}  # the first that an output has is shown
+
+
+class Picture(NamedTuple):
+    """What a cell put out, the ending of its file's name, and its alternative text."""
+
+    content: bytes
+    suffix: str
+    alt: str
+
+
+def pictures_of(cell: nbformat.NotebookNode) -> list[Picture]:
+    """The pictures among a cell's outputs."""
+    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "").strip()
+    found = []
+    for data in (output["data"] for output in cell.outputs if "data" in output):
+        if kind := next((kind for kind in KINDS if kind in data), None):
+            content = data[kind].encode() if kind == "image/svg+xml" else base64.b64decode(data[kind])
+            found.append(Picture(content, KINDS[kind], alt))
+    return found
+
+
+def read_picture(notebook: Path, tag: str) -> Picture:
+    """The one picture among the outputs of the cells with this tag; **raises** `ValueError` if it is not one."""
     if not notebook.exists():
         raise ValueError(f"no executed notebook {notebook.name}")
     cells = [
@@ -25,11 +48,10 @@ def read_picture(notebook: Path, tag: str) -> bytes:
         for cell in nbformat.read(notebook, as_version=4).cells
         if cell.cell_type == "code" and tag in cell.metadata.get("tags", [])
     ]
-    data = [output["data"] for cell in cells for output in cell.outputs if "data" in output]
-    pictures = [entry["image/png"] for entry in data if "image/png" in entry]
+    pictures = [picture for cell in cells for picture in pictures_of(cell)]
     if len(pictures) != 1:
         raise ValueError(f"expected one picture from the cells tagged {tag!r}, got {len(pictures)}")
-    return base64.b64decode(pictures[0])
+    return pictures[0]
 
 
 def cells_without_alt(notebook: nbformat.NotebookNode) -> list[str]:
@@ -37,9 +59,7 @@ def cells_without_alt(notebook: nbformat.NotebookNode) -> list[str]:
     return [
         cell.source.partition("\n")[0]
         for cell in notebook.cells
-        if cell.cell_type == "code"
-        and any("image/png" in output.get("data", {}) for output in cell.outputs)
-        and not cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "").strip()
+        if cell.cell_type == "code" and any(not picture.alt for picture in pictures_of(cell))
     ]
 
 
@@ -50,7 +70,7 @@ def _check_alt(app, docname, source):
 
 
 class NotebookFigure(Figure):
-    """`notebook tag` with the options and the caption of `{figure}`; `:alt:` is required."""
+    """`notebook tag` with the options and the caption of `{figure}`; its alternative text is the cell's."""
 
     required_arguments = 2
     arguments: list[str]
@@ -61,15 +81,14 @@ class NotebookFigure(Figure):
         notebook = Path(env.srcdir, "notebooks", f"{name}.ipynb")
         env.note_dependency(str(notebook))
         try:
-            if not self.options.get("alt"):
-                raise ValueError("expected an alternative text in :alt:")
             picture = read_picture(notebook, tag)
         except ValueError as error:
             logger.warning("notebook-figure %s: %s", name, error, location=(env.docname, self.lineno))
             return []
-        place = Path(env.doctreedir, "notebook-figures", f"{name.replace('/', '-')}-{tag}.png")
+        self.options.setdefault("alt", picture.alt)
+        place = Path(env.doctreedir, "notebook-figures", f"{name.replace('/', '-')}-{tag}{picture.suffix}")
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(picture)
+        place.write_bytes(picture.content)
         self.arguments = [os.path.relpath(place, Path(env.doc2path(env.docname)).parent)]
         return super().run()
 

@@ -67,12 +67,18 @@ def _images() -> str:
     return digest(path.name, path.stat().st_size) if path.is_file() else digest(None)
 
 
+def _module() -> str:
+    """All of the module but how long the notebooks take, which is known after they ran."""
+    files = sorted(path for path in Path("src/earlytime").rglob("*") if path.suffix in (".py", ".yaml"))
+    return digest([(path.as_posix(), file_hash(path)) for path in files])
+
+
 def notebook_fingerprint(name: str, profile: str, parameters: dict[str, object]) -> dict[str, str]:
     """Hashes of all that a run of one notebook depends on; where two agree, so do the numbers."""
     return {
         "source": file_hash(Path("notebooks", f"{name}.ipynb")),
         "parameters": digest(profile, parameters),
-        "module": folder_hash(Path("src/earlytime")),
+        "module": _module(),
         "program that runs it": digest(
             *(file_hash(Path("pipeline", f"{part}.py")) for part in ("run_notebook", "costs"))
         ),
@@ -88,16 +94,17 @@ def benchmarks() -> list[Path]:
     ]
 
 
-def book_fingerprint(profile: str) -> dict[str, str]:
-    """Hashes of all that the pages show or are made with."""
+def book_fingerprint(profile: str, others: dict[str, Path]) -> dict[str, str]:
+    """Hashes of all that the pages show or are made with; `others` as in `current.other_results`."""
     build = Path("_build", profile)
     return {
         "text": folder_hash(Path("book")),
         "configuration": digest(file_hash(Path("_config.yml")), file_hash(Path("_toc.yml"))),
         "program that builds it": folder_hash(Path("pipeline"), "*.py"),
         "profiles": folder_hash(Path("pipeline/profiles")),  # the claims say which of them reaches a size
-        "module": folder_hash(Path("src/earlytime")),
+        "module": _module(),
         "environment": _packages(profile),
         "benchmarks": digest([(str(path), file_hash(path)) for path in benchmarks()]),
+        "other results": digest([(label, folder_hash(path)) for label, path in others.items()]),
         "results": digest(folder_hash(build / "results"), folder_hash(build / "stage/notebooks")),
     }

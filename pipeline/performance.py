@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from fingerprint import benchmarks
-from measured import Results, TextDirective, table
 from reasons import number
+from results import Results, TextDirective, table
 
 NOTHING = "Nothing was measured for this copy of the book: `make bench` does it, in some minutes."
 

@@ -10,6 +10,7 @@ import warnings
 from earlytime import (
     activations,
     affine_kernels,
+    announcement,
     cifar10,
     claims,
     comparison,
@@ -45,6 +46,7 @@ from earlytime import (
     two_layer_kernels,
 )
 from earlytime.activations import gaussian_moments, leaky_relu
+from earlytime.announcement import announce
 from earlytime.claims import record_claim, record_not_run
 from earlytime.comparison import compare
 from earlytime.convolutional_networks import convolutional, residual
@@ -72,6 +74,7 @@ __all__ = [
     "Network",
     "Task",
     "TwoLayerParams",
+    "announce",
     "check_parameters",
     "compare",
     "convolutional",

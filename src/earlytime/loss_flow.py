@@ -48,6 +48,7 @@ def loss_flow(
     Raises:
         ValueError: times that do not increase, shapes or labels that do not fit, numbers that are not
             finite, an unknown loss.
+        ImportError: diffrax is not installed.
 
     Example:
         >>> outputs, _ = loss_flow(jnp.eye(2), jnp.array([1.0, -1.0]), loss="cross_entropy",
@@ -55,7 +56,10 @@ def loss_flow(
         >>> print(*(f"{value:.3f}" for value in outputs[:, 0]))  # solves f + exp(f) = 1 + time/2
         0.235 1.503
     """
-    import diffrax  # imported late: it takes a second, and only this function needs it
+    try:
+        import diffrax  # imported late: it takes a second, and only this function needs it
+    except ImportError:
+        raise ImportError("loss_flow needs the package diffrax: pip install diffrax") from None
 
     if np.ndim(time) != 1 or np.size(time) == 0 or not _increasing(time):
         raise ValueError(f"time: expected increasing finite numbers > 0, got {time!r}")

@@ -1,5 +1,6 @@
 """One visual style. Every `plot_*` takes results and returns a Figure; nothing trains or is shown here."""
 
+import sys
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,11 @@ _MARKERS = "osD^vPX*"
 
 
 def use_style() -> None:
-    """Set the style of all figures; the background stays white, so they can be read in dark mode."""
+    """Set the style of all figures; the background stays white, so they can be read in dark mode.
+
+    In a notebook they are put out below their cell as SVG, sharp on any screen, whatever `MPLBACKEND` says.
+    """
+    _put_out_below_cells()
     sns.set_theme(style="ticks", context="notebook", palette=_PALETTE)
     plt.rcParams.update(
         {
@@ -35,8 +40,19 @@ def use_style() -> None:
             "legend.frameon": False,
             "legend.fontsize": "small",
             "figure.constrained_layout.use": True,
+            "svg.hashsalt": "earlytime",  # the same figure is the same file
         }
     )
+
+
+def _put_out_below_cells() -> None:
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    if hasattr(shell, "kernel"):
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        shell.run_line_magic("matplotlib", "inline")
+        set_matplotlib_formats("svg", metadata={"Date": None})
 
 
 def mean_and_band(axes: Axes, x: Numbers, values: Float[AnyArray, "num_seeds r"], **style) -> None:
@@ -101,7 +117,7 @@ def mark_early_phase(axes: Axes, end: float) -> None:
         ha="right",
         va="top",
         rotation=90,
-        fontsize="x-small",
+        fontsize="small",
         color="0.4",
     )
 

@@ -39,7 +39,7 @@ def packed(built):
 
 
 def test_a_run_comes_back_bit_by_bit_and_makes_the_same_pages(packed):
-    assert bundle.unpack(FILE) == ""
+    assert bundle.unpack(FILE) == ("smoke", "")
     for name in source_notebooks():
         places = bundle.PLACE / "stage/notebooks" / f"{name}.ipynb", bundle.PLACE / "results" / f"{name}.json"
         places += (bundle.PLACE / "results" / f"{name}.run.json",)
@@ -134,7 +134,7 @@ def test_other_sources_are_refused_or_said(packed):
         ValueError, match="other sources, of revision .*: the source of first; the module; OTHER_SOURCES"
     ):
         bundle.unpack(FILE)
-    assert "revision" in bundle.unpack(FILE, other_sources=True)
+    assert "revision" in bundle.unpack(FILE, other_sources=True)[1]
     assert build().returncode == 1
     result = build("--other-sources")
     assert result.returncode == 0, result.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import current
 import pytest
 from current import Published, notebooks_to_run, publish, published, remove_outdated
-from fingerprint import book_fingerprint, notebook_fingerprint, source_notebooks
+from fingerprint import notebook_fingerprint, source_notebooks
 from tiny_checkout import say, write
 
 NAMES = ["first", "part/second", "part/third"]
@@ -86,12 +86,13 @@ def test_what_one_notebook_depends_on(checkout, no_images):
         "_build/smoke/results/first.json": "results",
         "_build/smoke/results/first.run.json": "results",
         "_build/smoke/stage/notebooks/first.ipynb": "results",
+        "results/a-machine/first.run.json": "other results",
     }.items(),
 )
 def test_what_the_book_depends_on(checkout, name, part):
-    before = book_fingerprint("smoke")
+    before = current.pages_fingerprint("smoke")
     append(name)()
-    assert current.changed(before, book_fingerprint("smoke")) == f"the {part}"
+    assert current.changed(before, current.pages_fingerprint("smoke")) == f"the {part}"
 
 
 def test_a_renamed_file_of_the_module_is_a_change(checkout):
@@ -100,15 +101,31 @@ def test_a_renamed_file_of_the_module_is_a_change(checkout):
     assert current.changed(before, notebook_fingerprint("first", "smoke", {})) == "the module"
 
 
-def publish_as_of_now(name):
+def publish_as_of_now(name, profile="smoke"):
     """Publish a notebook without running it."""
     made = Published(*(Path("made", kind) for kind in Published._fields))
     made.record.parent.mkdir(exist_ok=True)
     made.notebook.write_text(f"executed {name}")
     made.results.write_text("{}")
     hashes = {"notebook": current.file_hash(made.notebook), "results": current.file_hash(made.results)}
-    current.write_record(made.record, notebook_fingerprint(name, "smoke", {}), hashes)
-    publish(made, name, "smoke")
+    fingerprint = notebook_fingerprint(name, profile, current.load_profile(profile)[name])
+    current.write_record(made.record, fingerprint, hashes)
+    publish(made, name, profile)
+
+
+def test_other_runs_are_those_with_other_seeds_that_are_whole_and_those_of_machines(checkout):
+    for seed in (9, 10, 11):
+        for name in NAMES:
+            publish_as_of_now(name, f"smoke-seed-{seed}")
+    Path("_build/smoke-seed-11/results/first.json").unlink()
+    for path in ("results/gpu/part/second.run.json", "results/smoke/first.run.json", "results/empty/bench.json"):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).touch()
+    assert current.other_results("smoke") == {
+        "seed 9": Path("_build/smoke-seed-9/results"),
+        "seed 10": Path("_build/smoke-seed-10/results"),
+        "gpu": Path("results/gpu"),
+    }
 
 
 def test_a_crash_between_two_moves_is_seen(checkout, monkeypatch):

@@ -4,7 +4,7 @@ import base64
 
 import nbformat
 import pytest
-from figures import cells_without_alt, read_picture
+from figures import cells_without_alt, pictures_of, read_picture
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 PICTURE = b"a picture"
@@ -35,7 +35,7 @@ def notebook(tmp_path):
 
 
 def test_the_one_picture_of_a_tagged_cell(notebook):
-    assert read_picture(notebook, "one") == PICTURE
+    assert read_picture(notebook, "one") == (PICTURE, ".png", "")
 
 
 @pytest.mark.parametrize("tag, count", [("absent", 0), ("none", 0), ("two", 2), ("twice", 2)])
@@ -58,3 +58,10 @@ def test_a_picture_without_alternative_text_is_found():
         cell("print('nothing drawn')", 0),
     ]
     assert cells_without_alt(new_notebook(cells=cells)) == ["figure = forgotten()", "figure = empty()"]
+
+
+def test_of_a_picture_in_two_forms_the_sharp_one_is_shown():
+    both = {"image/png": base64.b64encode(PICTURE).decode(), "image/svg+xml": "<svg/>", "text/plain": "<Figure>"}
+    drawn = new_code_cell("draw()", outputs=[new_output("display_data", both)])
+    drawn.metadata["mystnb"] = {"image": {"alt": " A line. "}}
+    assert pictures_of(drawn) == [(b"<svg/>", ".svg", "A line.")]

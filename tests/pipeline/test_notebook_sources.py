@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -83,22 +84,27 @@ def test_no_function_takes_the_name_of_another(name):
 
 @every_notebook
 def test_the_bootstrap_cell_is_the_same_everywhere(name):
-    """But for one line, which is there exactly where neural-tangents is used."""
+    """But for the notebook's name, one line that is there where neural-tangents is used, and what diffrax needs."""
     assert "hide-cell" in bootstrap_of(name).metadata.get("tags", [])
     repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     pins = [
         line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("neural-tangents==")
     ]
+    module = "earlytime[flow]" if "loss_flow" in code_of(name) else "earlytime"
     lines = [
         "try:",
         "    import earlytime as et",
-        "except ImportError:  # on Colab: install the module, then import it",
-        f'    %pip install --quiet "earlytime @ git+{repository}"',
+        "except ImportError:  # on Colab: install it, and change nothing else",
+        f'    _source = "git+{repository}@v{version}"',
+        "    %pip list --format=freeze > installed.txt",
+        f'    %pip install --quiet -c installed.txt "{module} @ {{_source}}"',
         f"    %pip install --quiet --no-deps {pins[0]} frozendict",
         "    import earlytime as et",
+        f'et.announce("{name}")',
     ]
     if "infinite_width" not in code_of(name):
-        del lines[4]
+        del lines[6]
     assert bootstrap_of(name).source.splitlines() == lines
 
 

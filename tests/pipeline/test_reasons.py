@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from current import pages_fingerprint
 from earlytime import claims
-from fingerprint import book_fingerprint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reasons import load_profiles, seeds_to_decide, why
@@ -120,6 +120,6 @@ def test_the_profiles_are_those_of_the_pipeline():
 
 
 def test_pages_are_made_anew_when_any_profile_changes(checkout):
-    before = book_fingerprint("smoke")
+    before = pages_fingerprint("smoke")
     (checkout / "pipeline/profiles/gpu.yaml").write_text("first: {seed: 7}\n")
-    assert book_fingerprint("smoke") != before
+    assert pages_fingerprint("smoke") != before
