@@ -7,6 +7,10 @@
 # make test                                the fast tests; make test-all: the slow ones too
 # make test-jax-versions [JAX_VERSIONS="0.6.0 0.8.2"] [PYTHON=python3.12]
 #                                          infinite width on other releases of JAX, each in a new environment
+# make test-colab [COLAB_PYTHON=python3.13] [NOTEBOOKS="quickstart hu2020/moments"]
+#                                          notebooks alone, each in an empty folder, with the packages that Colab has
+# make test-newest [NEWEST_PYTHONS="python3.12 python3.13"] [NOTEBOOKS=...]
+#                                          the same with the newest JAX: a warning of what will break next
 # make setup [PYTHON=python3.12]           the environment alone
 # make lock                                compile requirements.in to requirements.txt
 # make address URL=https://github.com/NAME/REPO
@@ -18,7 +22,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book bench bundle stability check test test-all test-jax-versions setup a-gpu setup-gpu lock address clean
+.PHONY: book bench bundle stability check test test-all test-jax-versions test-colab test-newest setup a-gpu setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -99,6 +103,16 @@ test-jax-versions:
 	  $$python -m pip install --quiet --no-deps $$(grep -E '^(neural-tangents|frozendict)==' requirements.txt); \
 	  echo "JAX $$version, $$($$python --version)"; \
 	  $$python -m pytest --quiet tests/test_neural_tangents.py tests/test_affine_kernels.py; \
+	done
+
+COLAB_PYTHON ?= python3.13
+test-colab: setup
+	$(VENV_PYTHON) tests/colab/run_notebooks.py $(COLAB_PYTHON) $(NOTEBOOKS)
+
+NEWEST_PYTHONS ?= python3.11 python3.12 python3.13
+test-newest: setup
+	for python in $(NEWEST_PYTHONS); do \
+	  $(VENV_PYTHON) tests/colab/run_notebooks.py --newest $$python $(NOTEBOOKS) || exit 1; \
 	done
 
 setup: $(READY)

@@ -18,6 +18,14 @@ from results import SMOKE, Results, TextDirective, badge, load_results, notebook
 
 COLUMNS = {"claim": 14, "statement": 40, "verdict": 14, "measured": 22, "notebook": 10, "record": 100}
 SCRIPT = "datatables.js"
+MEANING = {
+    "reproduced": "In every case the whole 95 % interval over the seeds meets the criterion; "
+    "of a claim about every seed, each seed's value does.",
+    "not reproduced": "In at least one case the whole interval misses it; "
+    "of a claim about every seed, at least one seed's value does.",
+    "inconclusive": "The interval lies on both sides, or meeting the criterion proves nothing, for the reason given.",
+    "not run": "Nothing was measured, or at sizes too small for a verdict; the reason is given.",
+}
 
 
 def reference(claim: claims.Claim) -> str:
@@ -70,12 +78,12 @@ def record_text(finding: claims.Finding, others: dict[str, claims.Finding], judg
 
 
 def counts(findings: Iterable[claims.Finding]) -> str:
-    """How many claims of each paper have which verdict."""
+    """What the verdicts mean, and how many claims of each paper have which."""
     count: dict[str, Counter] = {}
     for finding in findings:
         count.setdefault(finding.claim.paper, Counter())[finding.verdict] += 1
-    rows = [[badge(verdict), *(of[verdict] for of in count.values())] for verdict in claims.VERDICTS]
-    return table(["", *count], rows)
+    rows = [[badge(name), MEANING[name], *(of[name] for of in count.values())] for name in claims.VERDICTS]
+    return table(["verdict", "meaning", *count], rows)
 
 
 def head_text(results: Results) -> str:
@@ -120,7 +128,7 @@ class ClaimsDirective(TextDirective):
         return [
             *(nodes.entry("", *self.parsed(text)) for text in texts),
             nodes.entry("", *drawn),
-            nodes.entry("", *self.parsed(notebook_link(claim.notebook, Path(self.env.srcdir)))),
+            nodes.entry("", *self.parsed(notebook_link(claim.notebook, Path(self.env.srcdir), short=True))),
             nodes.entry("", *record, classes=["record"]),
         ]
 

@@ -18,7 +18,8 @@ from sphinx.util.docutils import SphinxDirective
 
 logger = logging.getLogger(__name__)
 
-BOX, GAP = (136, 62), (16, 34)  # width and height, and the space between boxes, in pixels
+BOX, GAP = (150, 62), (14, 34)  # width and height, and the space between boxes, in pixels
+MOST = 4  # boxes in a row
 Boxes = dict[str, dict[str, Any]]
 
 
@@ -47,15 +48,16 @@ def verdict_of(counts: Counter) -> str:
 
 
 def levels(boxes: Boxes) -> list[list[str]]:
-    """The boxes by the longest chain that leads to them."""
+    """The boxes by the longest chain that leads to them, in rows."""
     level: dict[str, int] = {}
     for name, box in boxes.items():
         level[name] = 1 + max((level[each] for each in box.get("rests_on", [])), default=-1)
-    return [[name for name in boxes if level[name] == at] for at in range(max(level.values()) + 1)]
+    of_one_length = [[name for name in boxes if level[name] == at] for at in range(max(level.values()) + 1)]
+    return [names[i : i + MOST] for names in of_one_length for i in range(0, len(names), MOST)]
 
 
 def places(boxes: Boxes) -> tuple[dict[str, tuple[float, float]], float, float]:
-    """The upper left corner of every box, and the size of the whole; a level is a row, in the middle."""
+    """The upper left corner of every box, and the size of the whole."""
     rows = levels(boxes)
     width = max(map(len, rows)) * (BOX[0] + GAP[0])
     found = {}
@@ -80,7 +82,11 @@ def drawing(paper: str, boxes: Boxes, results: Results, link) -> str:
         count = Counter(finding.verdict for finding in found)
         kind = verdict_of(count).replace(" ", "-") if results.judged else "not-judged"
         counted = "  ".join(f"{SHAPES[verdict]} {count[verdict]}" for verdict in claims.VERDICTS if count[verdict])
-        texts = {20: ("name", name), 37: ("says", box["says"]), 54: ("counts", counted if results.judged else "")}
+        texts = {
+            20: ("name", box.get("title", name)),
+            37: ("says", box["says"]),
+            54: ("counts", counted if results.judged else ""),
+        }
         lines.append(
             f'<a href="{escape(link(box["to"]), quote=True)}" class="{kind}">'
             f'<rect x="{x:.0f}" y="{y:.0f}" width="{BOX[0]}" height="{BOX[1]}" rx="6"/>'
@@ -93,7 +99,7 @@ def drawing(paper: str, boxes: Boxes, results: Results, link) -> str:
     label = f"What rests on what in {paper}: an arrow leads from a result to those that rest on it."
     return (
         f'<div class="map"><svg role="group" aria-label="{escape(label, quote=True)}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}">{"".join(lines)}</svg></div>'
+        f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}">{"".join(lines)}</svg></div>'
     )
 
 

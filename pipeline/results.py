@@ -111,11 +111,13 @@ def run_with(sizes: Mapping[str, Any]) -> str:
     return ", ".join(f"`{name}` = `{value_text(sizes[name])}`" for name in names)
 
 
-def notebook_link(name: str, source: Path) -> str:
-    """The notebook's title, linked to its page; the plain name where this book does not have it."""
+def notebook_link(name: str, source: Path, *, short: bool = False) -> str:
+    """The notebook's title (or its short name), linked to its page; the plain name where this book does not have it."""
     path = source / "notebooks" / f"{name}.ipynb"
     if not path.exists():
         return f"`{name}`"
+    if short:
+        return f"[{path.stem.replace('_', ' ')}](/notebooks/{name}.ipynb)"
     first_line = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0]
     return f"[{first_line.removeprefix('# ')}](/notebooks/{name}.ipynb)"
 

@@ -39,6 +39,9 @@ document.addEventListener("DOMContentLoaded", () => {
     return choice;
   }
 
+  // What chooses stays where it is, above what scrolls.
+  element.closest(".claims-scroll").before(element.closest(".dt-container").querySelector(".dt-layout-row"));
+
   // Who follows a link to a claim wants its record.
   function open() {
     const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
