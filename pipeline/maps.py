@@ -82,11 +82,8 @@ def drawing(paper: str, boxes: Boxes, results: Results, link) -> str:
         count = Counter(finding.verdict for finding in found)
         kind = verdict_of(count).replace(" ", "-") if results.judged else "not-judged"
         counted = "  ".join(f"{SHAPES[verdict]} {count[verdict]}" for verdict in claims.VERDICTS if count[verdict])
-        texts = {
-            20: ("name", box.get("title", name)),
-            37: ("says", box["says"]),
-            54: ("counts", counted if results.judged else ""),
-        }
+        texts = {20: ("name", box.get("title", name)), 37: ("says", box["says"])}
+        texts |= {54: ("counts", counted)} if results.judged else {}
         lines.append(
             f'<a href="{escape(link(box["to"]), quote=True)}" class="{kind}">'
             f'<rect x="{x:.0f}" y="{y:.0f}" width="{BOX[0]}" height="{BOX[1]}" rx="6"/>'

@@ -2,10 +2,11 @@
 
     run_notebooks.py [--newest] PYTHON [NOTEBOOK ...]
 
-makes an environment with the interpreter PYTHON and the packages of `constraints.txt`, or, with --newest, with nothing but
-what runs a notebook, so that pip takes the newest JAX. It then opens every notebook (or those that are named) there: its
-first cell installs the module, from this checkout in place of its address, and all other cells run with the
-parameters of the profile `smoke`. No package that was there may have changed, and every figure must have come out.
+makes an environment with the interpreter PYTHON and the packages of `constraints.txt`, or, with --newest, with nothing
+but what runs a notebook, so that pip takes the newest JAX. It then opens every notebook (or those that are named)
+there: its first cell installs the module, from this checkout in place of its address, and all other cells run with
+the parameters of the profile `smoke`. No package that was there may have changed, and every figure must have come
+out.
 """
 
 import argparse
