@@ -7,6 +7,7 @@
 # make test                                the fast tests; make test-all: the slow ones too
 # make test-jax-versions [JAX_VERSIONS="0.6.0 0.8.2"] [PYTHON=python3.12]
 #                                          infinite width on other releases of JAX, each in a new environment
+# make test-book [PROFILE=...]             every page of a built book in a real browser
 # make test-colab [COLAB_PYTHON=python3.13] [NOTEBOOKS="quickstart hu2020/moments"]
 #                                          notebooks alone, each in an empty folder, with the packages that Colab has
 # make test-newest [NEWEST_PYTHONS="python3.12 python3.13"] [NOTEBOOKS=...]
@@ -22,7 +23,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book bench bundle stability check test test-all test-jax-versions test-colab test-newest setup a-gpu setup-gpu lock address clean
+.PHONY: book bench bundle stability check test test-all test-jax-versions test-book test-colab test-newest setup a-gpu setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -104,6 +105,9 @@ test-jax-versions:
 	  echo "JAX $$version, $$($$python --version)"; \
 	  $$python -m pytest --quiet tests/test_neural_tangents.py tests/test_affine_kernels.py; \
 	done
+
+test-book: setup
+	EARLYTIME_BOOK=_build/$(PROFILE)/html $(VENV_PYTHON) -m pytest tests/built_book --numprocesses 2
 
 COLAB_PYTHON ?= python3.13
 test-colab: setup

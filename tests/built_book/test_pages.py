@@ -1,0 +1,190 @@
+"""What holds on every page of the book: nothing is cut off, missing, foreign or unreachable."""
+
+import gzip
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlparse
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import pages
+
+WIDTHS = (390, 768, 1280, 1440)
+FIRST_SCREEN = 900  # pixels
+FRONT_PAGE = 1_500_000  # bytes, as a static host sends them
+SECONDS_TO_LOAD = 2.0
+CUT_OFF = """() => [...document.querySelectorAll("div.highlight pre, .bd-article table, .bd-article img")]
+    .filter((each) => each.checkVisibility())
+    .filter((each) => {
+        const within = each.closest(".cell_output, .pst-scrollable-table-container, .claims-scroll, .map, figure");
+        const scrolls = (box) => box && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+        const wide = each.scrollWidth > each.clientWidth + 1 && !(each.tagName === "PRE" && innerWidth < 1280);
+        const edge = document.querySelector(".bd-article").getBoundingClientRect().right + 1;
+        const right = each.getBoundingClientRect().right > edge;
+        return (each.tagName === "PRE" && wide) || (right && !scrolls(within) && !scrolls(each.parentElement));
+    })
+    .map((each) => each.tagName + " " + each.textContent.slice(0, 60))"""
+WITHOUT_TEXT = """() => [...document.querySelectorAll(".bd-article img")]
+    .filter((image) => !(image.complete && image.naturalWidth && image.alt.trim()))
+    .map((image) => image.src)"""
+
+every_page = pytest.mark.parametrize("name", pages() or ["none"])
+
+
+def watched(page):
+    """A list that fills with whatever the page asks of another site, fails to get, or says in its console."""
+    troubles = []
+    page.on("request", lambda r: urlparse(r.url).scheme in ("file", "data", "blob") or troubles.append(r.url))
+    page.on("requestfailed", lambda r: troubles.append(f"failed: {r.url}"))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
+    return troubles
+
+
+@every_page
+def test_a_page_fits_every_screen(browser, html, name):
+    context = browser.new_context(viewport={"width": 1280, "height": FIRST_SCREEN})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    troubles = watched(page)
+    page.goto((html / name).as_uri())
+    page.wait_for_load_state("networkidle")
+    assert page.locator("[data-mml-node=merror]").count() == 0
+    assert page.evaluate(WITHOUT_TEXT) == []
+    if name.startswith("notebooks/"):
+        first = page.locator(".opening img").first
+        assert first.bounding_box()["y"] < FIRST_SCREEN * 0.75  # and not only its upper edge
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": FIRST_SCREEN})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+        assert page.evaluate(CUT_OFF) == [], width
+    context.close()
+    assert troubles == []
+
+
+@every_page
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_can_be_used_by_everybody(browser, html, name, scheme):
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": FIRST_SCREEN})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto((html / name).as_uri())
+    page.wait_for_load_state("networkidle")
+    # Left out are lists of parameters inside of a signature, which Sphinx writes without their terms.
+    context_of_axe = {"include": [["#main-content"]], "exclude": [["dt.sig > dl"]]}
+    found = Axe().run(page, context=context_of_axe).response["violations"]
+    serious = {
+        rule["id"]: [node["html"][:120] for node in rule["nodes"][:3]]
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    }
+    context.close()
+    assert serious == {}
+
+
+class _Links(HTMLParser):
+    """The addresses that a page leads to, and the anchors that it has."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.links: set[str] = set()
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.anchors |= {found[key] for key in ("id", "name") if found.get(key)}
+        if tag == "a" and found.get("href"):
+            self.links.add(found["href"])
+
+
+def test_every_link_inside_the_book_leads_somewhere(html):
+    parsed = {path: _Links(path.read_text()) for path in html.rglob("*.html") if "_static" not in path.parts}
+    dead = []
+    for path, page in parsed.items():
+        for link in page.links:
+            address = urlparse(link)
+            if address.scheme or address.netloc:
+                continue
+            target = (path.parent / unquote(address.path)).resolve() if address.path else path
+            anchor = unquote(address.fragment)
+            known = target not in parsed or not anchor or anchor in parsed[target].anchors
+            if not target.exists() or not known:
+                dead.append(f"{path.relative_to(html)}: {link}")
+    assert dead == []
+
+
+def test_no_citation_is_left_open(html):
+    for name in pages():
+        assert "[?]" not in (html / name).read_text(), name
+
+
+def test_the_front_page_is_light_and_every_page_quick(browser, html):
+    page = browser.new_page()
+    sizes = {}
+    page.on("response", lambda response: sizes.update({response.url: len(gzip.compress(response.body()))}))
+    page.goto((html / "book/index.html").as_uri())
+    page.wait_for_load_state("networkidle")
+    assert sum(sizes.values()) <= FRONT_PAGE
+    slow = {}
+    for name in pages():
+        times = []
+        for _ in range(3):
+            page.goto((html / name).as_uri())
+            times.append(page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"))
+            if times[-1] < SECONDS_TO_LOAD:
+                break
+        else:
+            slow[name] = min(times)
+    page.close()
+    assert slow == {}
+
+
+@pytest.mark.parametrize("words", ["Theorem 3.2", "spectral norm"])
+def test_search_finds(browser, html, words):
+    page = browser.new_page()
+    page.goto((html / "search.html").as_uri() + f"?q={words.replace(' ', '+')}")
+    page.wait_for_selector("#search-results li a", timeout=60_000)
+    assert page.locator("#search-results li a").count() >= 3
+    page.close()
+
+
+def test_all_claims_fit_two_screens_and_are_filtered(browser, html):
+    page = browser.new_page(viewport={"width": 1280, "height": FIRST_SCREEN})
+    page.goto((html / "book/claims.html").as_uri())
+    page.wait_for_selector(".claims-filters")
+    assert page.evaluate("document.documentElement.scrollHeight") <= 2 * FIRST_SCREEN
+    rows = page.locator("table.claims > tbody > tr")
+    everything = rows.count()
+    page.get_by_label("Filter by paper").select_option("Liu et al. 2020")
+    assert 0 < rows.count() < everything
+    assert set(page.locator("table.claims .paper").all_inner_texts()) == {"Liu et al. 2020"}
+    page.get_by_label("Filter by words").fill("bottleneck")
+    assert 0 < rows.count() and "bottleneck" in rows.first.inner_text().lower()
+    page.get_by_label("Filter by words").fill("")
+    page.get_by_label("Filter by paper").select_option("every paper")
+    assert rows.count() == everything
+    first = rows.first.inner_text()
+    page.get_by_role("columnheader", name="statement").click()
+    assert rows.first.inner_text() != first
+    page.close()
+
+
+def test_a_link_to_a_claim_opens_its_record(browser, html):
+    page = browser.new_page(viewport={"width": 1280, "height": FIRST_SCREEN})
+    page.goto((html / "notebooks/hu2020/figure_1.html").as_uri())
+    page.locator(".opening .verdict a").first.click()
+    page.wait_for_selector("table.claims details[open]")
+    name = urlparse(page.url).fragment
+    record = page.locator(f"[id='{name}'] details")
+    assert record.get_attribute("open") is not None
+    assert 0 <= page.locator(f"[id='{name}']").bounding_box()["y"] < FIRST_SCREEN
+    page.close()
+
+
+def test_without_scripts_the_claims_are_a_table(browser, html):
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 1280, "height": FIRST_SCREEN})
+    page = context.new_page()
+    page.goto((html / "book/claims.html").as_uri())
+    assert page.locator("table.claims > tbody > tr").count() > 50
+    assert page.locator("table.claims .forest").first.is_visible()
+    context.close()
