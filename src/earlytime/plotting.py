@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 # Network and linear model have these colours on every page (Okabe-Ito, colour-blind safe).
 NETWORK, LINEAR = "#0072B2", "#D55E00"
+_SMALLEST = 11  # points: nine pixels or more in the book, where a figure is at most 11 inches wide
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 _MARKERS = "osD^vPX*"
 
@@ -38,7 +39,7 @@ def use_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "legend.frameon": False,
-            "legend.fontsize": "small",
+            "legend.fontsize": _SMALLEST,
             "figure.constrained_layout.use": True,
             "svg.hashsalt": "earlytime",  # the same figure is the same file
         }
@@ -117,7 +118,7 @@ def mark_early_phase(axes: Axes, end: float) -> None:
         ha="right",
         va="top",
         rotation=90,
-        fontsize="small",
+        fontsize=_SMALLEST,
         color="0.4",
     )
 
@@ -173,7 +174,7 @@ def plot_power_law(
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.legend(title="exponent (95 % interval)", title_fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    axes.legend(title="exponent (95 % interval)", title_fontsize=_SMALLEST, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return axes.figure
 
 

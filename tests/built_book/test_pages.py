@@ -12,6 +12,8 @@ WIDTHS = (390, 768, 1280, 1440)
 FIRST_SCREEN = 900  # pixels
 FRONT_PAGE = 1_500_000  # bytes, as a static host sends them
 SECONDS_TO_LOAD = 2.0
+SMALLEST = 9  # pixels, of the text in a figure
+TEXT_OF_FIGURES = 11 * 96 / 72  # pixels, before a figure is made to fit: `earlytime.plotting` has 11 points
 CUT_OFF = """() => [...document.querySelectorAll("div.highlight pre, .bd-article table, .bd-article img")]
     .filter((each) => each.checkVisibility())
     .filter((each) => {
@@ -23,6 +25,9 @@ CUT_OFF = """() => [...document.querySelectorAll("div.highlight pre, .bd-article
         return (each.tagName === "PRE" && wide) || (right && !scrolls(within) && !scrolls(each.parentElement));
     })
     .map((each) => each.tagName + " " + each.textContent.slice(0, 60))"""
+SMALLEST_TEXT = """(pixels) => [...document.querySelectorAll(".bd-article :is(.cell_output, .opening) img")]
+    .filter((image) => image.checkVisibility())
+    .map((image) => pixels * image.getBoundingClientRect().width / image.naturalWidth)"""
 WITHOUT_TEXT = """() => [...document.querySelectorAll(".bd-article img")]
     .filter((image) => !(image.complete && image.naturalWidth && image.alt.trim()))
     .map((image) => image.src)"""
@@ -55,6 +60,7 @@ def test_a_page_fits_every_screen(browser, html, name):
         assert first.bounding_box()["y"] < FIRST_SCREEN * 0.75  # and not only its upper edge
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": FIRST_SCREEN})
+        assert all(pixels >= SMALLEST for pixels in page.evaluate(SMALLEST_TEXT, TEXT_OF_FIGURES)), width
         assert page.evaluate("document.documentElement.scrollWidth") <= width, width
         assert page.evaluate(CUT_OFF) == [], width
     context.close()

@@ -75,6 +75,15 @@ def test_lines_of_code_are_not_cut_off_by_the_page(name):
 
 
 @every_notebook
+def test_text_in_figures_can_be_read(name):
+    """At most 11 inches wide, and no text below 11 points, is 9 pixels or more where the page shows it."""
+    code = code_of(name)
+    widths = [float(width) for width in re.findall(r"figsize=\((\d+\.?\d*),", code)]
+    assert max(widths, default=0) <= 11
+    assert not re.search(r"fontsize=[\"']?(?:xx?-)?small|fontsize=(?:[0-9]|10)\b", code)
+
+
+@every_notebook
 def test_no_function_takes_the_name_of_another(name):
     """In a notebook where one did, a cell that is run again would find the wrong one."""
     trees = [ast.parse(cell.source) for cell in cells_of(name, "code") if "%pip" not in cell.source]
