@@ -1,4 +1,5 @@
 # make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
+# make pdf [PROFILE=...]                   the built book as one PDF, printed by Chromium
 # make bench                               time the module against what else there is; for the page Performance
 # make bundle [PROFILE=...]                pack what a profile's notebooks made: make book RESULTS=FILE renders it
 # make stability [PROFILE=...] [SEEDS="101 202"]
@@ -23,7 +24,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book bench bundle stability check test test-all test-jax-versions test-book test-colab test-newest setup a-gpu setup-gpu lock address clean
+.PHONY: book pdf bench bundle stability check test test-all test-jax-versions test-book test-colab test-newest setup a-gpu setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -72,6 +73,10 @@ stability: setup
 	  $(VENV_PYTHON) -m snakemake runs --config profile=$(PROFILE)-seed-$$seed || exit 1; \
 	done
 	$(VENV_PYTHON) pipeline/stability.py $(PROFILE) $(SEEDS)
+
+# Of the book as it is built.
+pdf: setup
+	$(VENV_PYTHON) pipeline/pdf.py $(PROFILE)
 
 bench: setup
 	$(VENV_PYTHON) pipeline/bench.py _build/bench.json

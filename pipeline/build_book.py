@@ -30,10 +30,10 @@ def check_notebooks(profile: str) -> None:
         raise RuntimeError(f"{', '.join(found)}: changed during the build; build again")
 
 
-def render(place: Path, profile: str) -> Path:
+def render(place: Path, profile: str, builder: str = "html") -> Path:
     """The pages made from `stage/notebooks` and `results` in a folder; returns where they are, beside the old ones.
 
-    Other runs of the profile's notebooks that are here are shown beside.
+    Other runs of the profile's notebooks that are here are shown beside. `builder` is jupyter-book's: html, singlehtml.
 
     **Raises** `SystemExit` with the code of jupyter-book if that finds fault with a page.
     """
@@ -45,10 +45,11 @@ def render(place: Path, profile: str) -> Path:
     others = {label: str(path) for label, path in other_results(profile).items()}
     os.environ["EARLYTIME_OTHER_RESULTS"] = json.dumps(others)
     command = ["build", str(stage), "-q", "--config", "_config.yml", "--toc", str(Path("_toc.yml").absolute())]
-    command += ["--path-output", str(sphinx), "--all", "-W", "--keep-going", "-n"]
+    command += ["--path-output", str(sphinx), "--builder", builder, "--all"]
+    command += ["-W", "--keep-going", "-n"] if builder == "html" else []  # one page has other targets
     with contextlib.redirect_stdout(open(os.devnull, "w")):
         jupyter_book(command, standalone_mode=False)
-    return sphinx / "_build/html"
+    return sphinx / "_build" / builder
 
 
 def build(profile: str) -> None:

@@ -16,6 +16,8 @@ def _serve_mathjax(app, config):
 
 def _only_where_there_is_math(app, pagename, templatename, context, doctree):
     # It is two megabytes, and Sphinx gives it to every page that leads to one with a formula.
+    if app.builder.name != "html":
+        return
     if doctree is None or not any(doctree.findall(lambda node: isinstance(node, nodes.math | nodes.math_block))):
         context["script_files"] = [script for script in context["script_files"] if MATHJAX not in str(script.filename)]
 

@@ -59,8 +59,14 @@ def test_every_change_is_tested_and_main_is_published():
 
 def test_ci_run_checks_tests_and_builds_by_make():
     lines = (ROOT / ".ci/run").read_text().splitlines()
-    makes = [line.partition(" 2>&1")[0] for line in lines if line.startswith("make ")]
-    assert makes == ["make check", "make test", "make book PROFILE=smoke"]
+    makes = [line.strip().partition(" 2>&1")[0] for line in lines if line.strip().startswith("make ")]
+    assert makes == [
+        "make check",
+        "make test",
+        "make book PROFILE=smoke",
+        "make test-book PROFILE=smoke",
+        'make test-colab COLAB_PYTHON="$colab" NOTEBOOKS="quickstart lee2019/ensembles"',
+    ]
 
 
 def test_pre_commit_runs_make_check():
