@@ -36,8 +36,9 @@ def main() -> int:
     if why_build(profile) is not None:
         raise SystemExit(f"pdf: the book of the profile {profile} is not current: first `make book PROFILE={profile}`")
     place = Path("_build", profile)
-    (made,) = render(place, profile, "singlehtml").absolute().glob("book/index.html")
-    print_page(made, place / "earlytime.pdf")
+    made = render(place, profile, "singlehtml").absolute()
+    whole = shutil.move(made / "book/index.html", made / "whole.html")  # where what it needs is, as it says itself
+    print_page(whole, place / "earlytime.pdf")
     remove(place / "sphinx")
     print(f"{place / 'earlytime.pdf'}: {(place / 'earlytime.pdf').stat().st_size / 1e6:.1f} MB")
     return 0
