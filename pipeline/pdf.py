@@ -9,8 +9,10 @@ from build_book import render
 from current import remove, why_build
 from playwright.sync_api import sync_playwright
 
-# Records are unfolded, as nobody can click on paper.
-UNFOLD = """() => document.querySelectorAll("details").forEach((each) => { each.open = true; })"""
+# Nobody can click on paper: what is text is unfolded, plumbing stays folded.
+UNFOLD = """() => document.querySelectorAll("details.sd-dropdown, table.claims details").forEach((each) => {
+    each.open = true;
+})"""
 
 
 def print_page(page_file: Path, path: Path) -> None:
