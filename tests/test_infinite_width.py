@@ -101,6 +101,74 @@ def test_empirical_kernels_agree(network, shape):
     np.testing.assert_allclose(ours.matvec(u), theirs @ u, rtol=1e-5)
 
 
+def finite(network, x):
+    return network.apply(network.init(jax.random.key(0)), x)
+
+
+ZERO_ROWS = ["erf", "tanh", "relu", "sigmoid", "softplus", "abs", et.leaky_relu(0.2), jnp.cos]
+
+
+@pytest.mark.parametrize("activation", ["erf", "tanh", "relu", jnp.cos], ids=str)
+def test_zero_rows_have_the_limit_of_small_ones(activation):
+    """In one layer all is known: E[φ(0)φ(v)] = φ(0)E[φ(v)], and the tangent kernel's other part has a factor 0."""
+    phi = et.activations.resolve_activation(activation)
+    x = np.array([[0.0, 0.0], [1.0, 2.0]])
+    found = infinite_width.fully_connected(activation, depth=1)(x)
+    g, density = et.activations.gaussian_quadrature((0.0,))
+    at_zero, other = float(phi(jnp.zeros(()))), density @ np.asarray(phi(jnp.asarray(np.sqrt(2.5) * g)))
+    for kernel in found:
+        np.testing.assert_allclose(kernel[0], [at_zero**2, at_zero * other], atol=1e-9)
+    for bias_std in (0.0, 0.4):
+        deep = infinite_width.fully_connected(activation, depth=2, bias_std=bias_std)
+        for zero, small in zip(deep(x), deep(x + np.array([[1e-9], [0.0]]))):
+            np.testing.assert_allclose(zero, small, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind, options", [("convolutional", {"depth": 1}), ("residual", {"num_blocks": 1})])
+def test_patches_of_zeros_have_the_limit_of_small_ones(kind, options):
+    images = np.zeros((2, 5, 5, 1))
+    images[0, 1, 1], images[1, 3, 3] = 1.0, 2.0
+    x = images.reshape(2, 25)
+    kernels = getattr(infinite_width, kind)((5, 5, 1), "tanh", filter_size=3, padding="zero", **options)
+    for zero, small in zip(kernels(x), kernels(x + 1e-8)):
+        np.testing.assert_allclose(zero, small, atol=1e-7)
+
+
+@pytest.mark.parametrize("activation", ZERO_ROWS, ids=str)
+def test_kernels_of_lengths_at_0(activation):
+    for depth, bias_std in ((1, 0.0), (3, 0.0), (3, 0.4)):
+        deep = et.deep_kernels.deep_kernel(activation, depth=depth, bias_std=bias_std)
+        for others in ((1.0, 0.3), (0.0, 0.3)):
+            for zero, small in zip(deep(0.0, *others), deep(1e-9, *others)):
+                np.testing.assert_allclose(zero, small, atol=1e-8)
+        if bias_std == 0:  # the cosine of nothing does not matter
+            np.testing.assert_allclose(
+                deep(0.0, 0.0, 0.3), et.deep_kernels.diagonal_kernel(activation, depth=depth)(0.0)
+            )
+
+
+def test_what_numpy_computes_must_be_known():
+    """Inside of jit all is well with numbers, and what is traced is refused by name."""
+    slope = lambda std: et.affine_kernels.affine_kernel("erf", depth=1, weight_std=std).slope
+    np.testing.assert_allclose(jax.jit(lambda a: a * slope(1.3))(2.0), 2 * slope(1.3), rtol=1e-12)
+    calls = {
+        "weight_std": [slope, lambda a: et.deep_kernels.deep_kernel("erf", depth=1, weight_std=a)],
+        "bias_std": [
+            lambda a: et.affine_kernels.affine_kernel("erf", depth=1, bias_std=a),
+            lambda a: et.deep_kernels.diagonal_kernel("erf", depth=1, bias_std=a),
+        ],
+        "length": [
+            lambda a: et.deep_kernels.deep_kernel("erf", depth=1)(a, 1.0, 0.3),
+            lambda a: et.deep_kernels.diagonal_kernel("erf", depth=1)(a),
+        ],
+        "cosine": [lambda a: et.deep_kernels.deep_kernel("erf", depth=1)(1.0, 1.0, a)],
+    }
+    for name, functions in calls.items():
+        for function in functions:
+            with refused(name, saying="traced"):
+                jax.jit(function)(0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "build"),
     [
@@ -114,6 +182,17 @@ def test_empirical_kernels_agree(network, shape):
         ("shape", lambda: infinite_width.convolutional((6,), "erf", depth=1, filter_size=3)),
         ("num_blocks", lambda: infinite_width.residual((6, 1), "erf", num_blocks=0)),
         ("padding", lambda: infinite_width.residual((6, 1), "erf", num_blocks=1, padding="same")),
+        ("depth", lambda: infinite_width.fully_connected("erf", depth=-1)),
+        ("weight_std", lambda: infinite_width.convolutional((6, 1), "erf", depth=1, filter_size=3, weight_std=-1.0)),
+        ("bias_std", lambda: infinite_width.residual((6, 1), "erf", num_blocks=1, bias_std=-1.0)),
+        ("x", lambda: infinite_width.fully_connected("erf", depth=1)(np.ones(3))),
+        ("x", lambda: infinite_width.fully_connected("erf", depth=1)(np.full((2, 3), np.nan))),
+        ("x2", lambda: infinite_width.fully_connected("erf", depth=1)(np.ones((2, 3)), np.ones((2, 4)))),
+        ("x", lambda: infinite_width.convolutional((6, 6, 1), "erf", depth=1, filter_size=3)(np.ones((3, 144)))),
+        ("x", lambda: infinite_width.residual((6, 6, 1), "erf", num_blocks=1)(np.ones((3, 144)))),
+        ("x2", lambda: infinite_width.residual((6, 6), "erf", num_blocks=1)(np.ones((3, 36)), np.ones((3, 72)))),
+        ("x", lambda: finite(et.convolutional((6, 6, 1), 4, "erf", depth=1, filter_size=3), np.ones((3, 144)))),
+        ("x", lambda: finite(et.residual((6, 6, 1), 4, "erf", num_blocks=1), np.ones((3, 144)))),
         ("weight_std", lambda: et.affine_kernels.affine_kernel("erf", depth=1, weight_std=-1.0)),
         ("weight_std", lambda: et.deep_kernels.deep_kernel("erf", depth=1, weight_std=-1.0)),
         ("bias_std", lambda: et.deep_kernels.deep_kernel("erf", depth=1, bias_std=-0.1)),

@@ -109,3 +109,8 @@ def test_inputs_are_the_numbers_of_their_shape(entries):
         "uniform": lambda key, shape: jax.random.uniform(key, shape, minval=-np.sqrt(3), maxval=np.sqrt(3)),
     }[entries]
     np.testing.assert_allclose(et.sample_inputs(KEY, 13, 10, entries=entries), law(KEY, (13, 10)), rtol=1e-12)
+
+
+def test_rows_of_zeros_have_no_direction():
+    with refused("x"):
+        et.inputs.equal_norms(np.array([[1.0, 2.0], [0.0, 0.0]]))

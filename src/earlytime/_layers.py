@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from earlytime._arrays import Real
 from earlytime._blocks import along
 from earlytime._validation import check_choice, check_integer
@@ -37,6 +38,13 @@ def check_convolution(shape, filter_size, padding) -> tuple[int, ...]:
     check_integer("filter_size", filter_size, at_least=1, at_most=min(shape[:-1]))
     check_choice("padding", padding, PADDINGS)
     return tuple(int(side) for side in shape)
+
+
+def as_images(x, shape: tuple[int, ...], *, name: str = "x"):
+    """Rows (n, d) in the shape of images; raises unless d fits it."""
+    if np.ndim(x) != 2 or np.shape(x)[1] != math.prod(shape):
+        raise ValueError(f"{name}: expected shape (n, {math.prod(shape)}), got {np.shape(x)}")
+    return x.reshape(-1, *shape)
 
 
 def draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]], bias_std: Real) -> tuple[Layer, ...]:

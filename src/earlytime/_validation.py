@@ -43,6 +43,12 @@ def check_finite(name: str, value) -> None:
             raise ValueError(f"{name}: expected finite numbers, got {bad} that are not")
 
 
+def check_known(name: str, value) -> None:
+    """Raise if JAX is tracing the value: what NumPy computes with must be known."""
+    if not is_concrete(value):
+        raise ValueError(f"{name}: expected a number that is known, got one that is traced; call this outside of jit")
+
+
 def check_positive(name: str, value) -> None:
     """Raise if a concrete number or array is not finite, or not above 0."""
     check_finite(name, value)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole
-from earlytime._validation import check_integer, check_not_negative, check_positive, check_scales
+from earlytime._validation import check_integer, check_known, check_not_negative, check_positive, check_scales
 from earlytime.activations import Activation, resolve_activation
 from earlytime.deep_kernels import hermite_series
 from jaxtyping import Array, Float
@@ -60,6 +60,8 @@ def affine_kernel(
     phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
     check_scales(weight_std, bias_std)
+    check_known("weight_std", weight_std)
+    check_known("bias_std", bias_std)
     # With h³ = 0, a function of 1 + h is its Taylor polynomial: matrices for r - 1, r' - 1 and ρ do it all.
     one, h = np.eye(3), np.eye(3, k=-1)
     both = lambda m: np.kron(np.kron(m, m), one)  # of r times the same of r'

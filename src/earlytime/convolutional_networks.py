@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole
-from earlytime._layers import Layer, affine, check_convolution, check_readout, dense, draw
+from earlytime._layers import Layer, affine, as_images, check_convolution, check_readout, dense, draw
 from earlytime._validation import check_integer, check_scales
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import Network
@@ -86,7 +86,7 @@ def _convolutional(depth, shape, channels, phi, filter_size, padding, weight_std
         return draw(key, [*filters, (positions * channels, num_outputs or 1)], bias_std)
 
     def apply(params: tuple[Layer, ...], x: Float[AnyArray, "n d"]) -> Float[Array, "n *k"]:
-        z = x.reshape(-1, *shape)
+        z = as_images(x, shape)
         for layer in params[:-1]:
             z = phi(_convolve(layer, z, padding, weight_std, bias_std))
         out = dense(params[-1], z.reshape(len(z), -1), weight_std, bias_std)
@@ -146,7 +146,7 @@ def _residual(num_blocks, shape, channels, phi, filter_size, padding, weight_std
 
     def apply(params: tuple[Layer, ...], x: Float[AnyArray, "n d"]) -> Float[Array, "n *k"]:
         convolve = lambda layer, z: _convolve(layer, z, padding, weight_std, bias_std)
-        z = convolve(params[0], x.reshape(-1, *shape))
+        z = convolve(params[0], as_images(x, shape))
         for first, second in zip(params[1:-1:2], params[2:-1:2]):
             z = z + convolve(second, phi(convolve(first, phi(z))))
         out = dense(params[-1], phi(z).reshape(len(z), -1), weight_std, bias_std)

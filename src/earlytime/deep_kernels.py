@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._derivatives import derivatives
-from earlytime._validation import check_integer, check_scales
+from earlytime._validation import check_integer, check_known, check_scales
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
 from jaxtyping import Float
 
@@ -64,8 +64,12 @@ def deep_kernel(
     phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
     check_scales(weight_std, bias_std)
+    check_known("weight_std", weight_std)
+    check_known("bias_std", bias_std)
 
     def kernel(length, length2, cosine) -> Kernels:
+        for name, value in (("length", length), ("length2", length2), ("cosine", cosine)):
+            check_known(name, value)
         length, length2, cosine = (np.asarray(v, dtype=float) for v in (length, length2, cosine))
         covariance = lambda product: weight_std**2 * product + bias_std**2
         nngp = ntk = covariance(cosine * length * length2)
@@ -73,11 +77,12 @@ def deep_kernel(
         for _ in range(depth):
             s, s2 = np.sqrt(variance), np.sqrt(variance2)
             (series, square), (series2, square2) = _every_series(phi, s), _every_series(phi, s2)
-            c, value, slope = nngp / (s * s2), 0.0, 0.0
+            # Where a length is 0 so is K, and the cosine plays no part.
+            c, value, slope = nngp / np.where(s * s2 == 0, 1.0, s * s2), 0.0, 0.0
             for a, a2 in zip(series[::-1], series2[::-1]):  # Horner's rule, for the sum and its derivative
                 value, slope = value * c + a * a2, slope * c + value
             nngp, variance, variance2 = covariance(value), covariance(square), covariance(square2)
-            ntk = nngp + weight_std**2 * slope / (s * s2) * ntk
+            ntk = nngp + weight_std**2 * slope / np.where(s * s2 == 0, 1.0, s * s2) * ntk
         return Kernels(nngp, ntk)
 
     return kernel
@@ -121,9 +126,12 @@ def diagonal_kernel(
     phi = resolve_activation(activation)
     check_integer("depth", depth, at_least=1)
     check_scales(weight_std, bias_std)
+    check_known("weight_std", weight_std)
+    check_known("bias_std", bias_std)
     _, density, _ = _hermite()
 
     def kernel(length) -> Kernels:
+        check_known("length", length)
         length = np.asarray(length, dtype=float)
         nngp = ntk = weight_std**2 * length**2 + bias_std**2
         for _ in range(depth):

@@ -5,19 +5,23 @@ become independent, each with the kernel given here. `deep_kernels` has the full
 lengths and cosine, which JAX can differentiate.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from earlytime import _neural_tangents
 from earlytime._arrays import AnyArray, Real, Whole
-from earlytime._layers import check_convolution
-from earlytime._validation import check_integer, check_scales
+from earlytime._layers import as_images, check_convolution
+from earlytime._validation import check_finite, check_integer, check_scales
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
 from earlytime.deep_kernels import Kernels
 from jaxtyping import Float
 
 _PADDINGS = {"circular": "CIRCULAR", "zero": "SAME"}
-# Gauss-Hermite nodes per dimension where neural-tangents has no closed form.
+# Gauss-Hermite nodes per dimension where neural-tangents has no closed form. Its own quadrature divides by the
+# variances, and zero rows or patches of zeros have none.
 _QUADRATURE_NODES = 40
 
 
@@ -30,7 +34,8 @@ def fully_connected(
         activation, depth, weight_std, bias_std: as there.
 
     Returns:
-        A function (x: (n, d), x2: (n2, d) or None) -> Kernels of (n, n2) arrays.
+        A function (x: (n, d), x2: (n2, d) or None) -> Kernels of (n, n2) arrays. It raises a ValueError for inputs of
+        another shape, or that are not finite.
 
     Raises:
         ImportError: neural-tangents is not installed.
@@ -139,15 +144,37 @@ def _elementwise(stax, activation: Activation):
         return stax.Erf()
     if isinstance(phi, LeakyRelu):
         return stax.ABRelu(phi.slope, 1.0)
-    return stax.ElementwiseNumerical(phi, deg=_QUADRATURE_NODES)
+    slope = lambda z: jax.jvp(phi, (z,), (jnp.ones_like(z),))[1]
+    return stax.Elementwise(None, _gaussian_product(phi), _gaussian_product(slope))
+
+
+def _gaussian_product(phi: Callable) -> Callable:
+    """E[φ(u)φ(v)] as a function of the covariance and the variances of u and v, which may be 0."""
+    nodes, weights = np.polynomial.hermite.hermgauss(_QUADRATURE_NODES)
+    g, weights = math.sqrt(2) * nodes, np.outer(weights, weights) / math.pi
+
+    @jax.jit
+    def product(covariance, variance, variance2):
+        s, s2 = jnp.sqrt(jnp.maximum(variance, 0)), jnp.sqrt(jnp.maximum(variance2, 0))
+        u, free, weight = (jnp.asarray(a, s.dtype) for a in (g[:, None], g[None, :], weights))
+        cosine = jnp.where(s * s2 > 0, covariance / jnp.where(s * s2 > 0, s * s2, 1), 0)
+        v = cosine * u + jnp.sqrt(jnp.maximum(1 - cosine**2, 0)) * free
+        return jnp.sum(weight * phi(s * u) * phi(s2 * v))
+
+    return product
 
 
 def _kernels(layer, shape: Sequence[int] | None = None) -> Callable[..., Kernels]:
     kernel_fn = layer[2]
-    images = lambda x: x if x is None or shape is None else jnp.reshape(x, (-1, *shape))
 
     def kernels(x: Float[AnyArray, "n d"], x2: Float[AnyArray, "n2 d"] | None = None) -> Kernels:
-        found = kernel_fn(images(x), images(x2), ("nngp", "ntk"))
+        sides = np.shape(x)[-1:] if shape is None else tuple(shape)
+
+        def images(name, value):
+            check_finite(name, value)
+            return as_images(jnp.asarray(value), sides, name=name)
+
+        found = kernel_fn(images("x", x), None if x2 is None else images("x2", x2), ("nngp", "ntk"))
         return Kernels(found.nngp, found.ntk)
 
     return kernels

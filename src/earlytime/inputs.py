@@ -126,10 +126,15 @@ def equal_norms(x: Float[AnyArray, "n dim"]) -> Float[Array, "n dim"]:
     Args:
         x: (n, d), none of them 0.
 
+    Raises:
+        ValueError: a row of zeros, where it can be looked at.
+
     Example:
         >>> print(jnp.linalg.norm(equal_norms(jnp.array([[3.0, 4.0], [1.0, 0.0]])), axis=1) ** 2)
         [2. 2.]
     """
+    if is_concrete(x) and not np.any(x, axis=1).all():
+        raise ValueError(f"x: expected no row of zeros, got {int(np.sum(~np.any(x, axis=1)))}")
     return x * math.sqrt(x.shape[1]) / jnp.linalg.norm(x, axis=1, keepdims=True)
 
 
