@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from earlytime._arrays import AnyArray
-from earlytime._validation import check_shape, check_square
+import numpy as np
+from earlytime._arrays import AnyArray, real
+from earlytime._validation import check_finite, check_shape, check_square, is_concrete
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
 @functools.partial(
@@ -37,24 +38,37 @@ class Operator:
     cheap_dense: bool
 
     @classmethod
-    def from_matrix(cls, matrix: Float[AnyArray, "rows columns"]) -> "Operator":
+    def from_matrix(cls, matrix: Num[AnyArray, "rows columns"]) -> "Operator":
         """The operator of a matrix that exists.
+
+        Raises:
+            ValueError: numbers that are not one matrix, or complex.
 
         Example:
             >>> print(Operator.from_matrix(2 * jnp.eye(2)).matvec(jnp.ones(2)))
             [2. 2.]
         """
-        rows, columns = matrix.shape
+        if np.ndim(matrix) != 2:
+            raise ValueError(f"matrix: expected shape (rows, columns), got {np.shape(matrix)}")
+        rows, columns = np.shape(matrix)
+        matrix = real("matrix", matrix)
         return cls(Partial(jnp.matmul, matrix), Partial(jnp.asarray, matrix), (rows, columns), True)
 
-    def matvec(self, u: Float[AnyArray, " columns"]) -> Float[Array, " rows"]:
-        """The product with a vector.
+    @property
+    def dtype(self):
+        """The precision that the products are computed in: that of the numbers the operator is made of."""
+        found = {jnp.result_type(leaf) for leaf in jax.tree.leaves(self)}
+        floating = [dtype for dtype in found if jnp.issubdtype(dtype, jnp.floating)]
+        return max(floating, key=lambda dtype: jnp.finfo(dtype).bits, default=jnp.result_type(float))
+
+    def matvec(self, u: Num[AnyArray, " columns"]) -> Float[Array, " rows"]:
+        """The product with a vector, of whole numbers too.
 
         Raises:
-            ValueError: a vector of another shape.
+            ValueError: a vector of another shape, or a complex one.
         """
         check_shape("u", u, (self.shape[1],))
-        return self.product(u)
+        return self.product(real("u", u, self.dtype))
 
     def dense(self) -> Float[Array, "rows columns"]:
         """The matrix itself."""
@@ -89,8 +103,13 @@ def _scaled(a, factor, *args):
     return factor * a(*args)
 
 
-def low_rank(left: Float[AnyArray, "n p"], right: Float[AnyArray, "n2 p"]) -> Operator:
-    """The operator A Bᵀ of shape (n, n2) of two thin matrices."""
+def low_rank(left: Num[AnyArray, "n p"], right: Num[AnyArray, "n2 p"]) -> Operator:
+    """The operator A Bᵀ of shape (n, n2) of two thin matrices.
+
+    Raises:
+        ValueError: complex numbers.
+    """
+    left, right = real("left", left), real("right", right)
     return Operator(
         Partial(_low_rank_product, left, right),
         Partial(_low_rank_matrix, left, right),
@@ -107,7 +126,7 @@ def _low_rank_matrix(psi, psi2):
     return psi @ psi2.T
 
 
-def complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Operator:
+def complement(operator: Operator, direction: Num[AnyArray, " n"]) -> Operator:
     r"""The operator off one direction, $(I - uu^\top) K (I - uu^\top)$ with u = direction/‖direction‖.
 
     Args:
@@ -116,6 +135,9 @@ def complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Operator
 
     Returns:
         Operator of the same shape.
+
+    Raises:
+        ValueError: a direction of another shape, not finite or zero; an operator that is not square.
     """
     u = _unit(operator, direction)
     return Operator(
@@ -126,7 +148,7 @@ def complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Operator
     )
 
 
-def schur_complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Operator:
+def schur_complement(operator: Operator, direction: Num[AnyArray, " n"]) -> Operator:
     r"""What is left of a kernel once one direction is fitted, $K - Kuu^\top K/(u^\top Ku)$.
 
     Where uᵀKu is far larger than everything else, gradient descent fits that direction first and
@@ -138,6 +160,9 @@ def schur_complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Op
 
     Returns:
         Operator of the same shape, zero along the direction.
+
+    Raises:
+        ValueError: as `complement`.
     """
     u = _unit(operator, direction)
     column = operator.matvec(u)
@@ -147,7 +172,12 @@ def schur_complement(operator: Operator, direction: Float[AnyArray, " n"]) -> Op
 
 def _unit(operator: Operator, direction) -> Float[Array, " n"]:
     check_shape("direction", direction, (check_square("operator", operator),))
-    return direction / jnp.linalg.norm(direction)
+    check_finite("direction", direction)
+    direction = real("direction", direction, operator.dtype)
+    length = jnp.linalg.norm(direction)
+    if is_concrete(length) and length == 0:
+        raise ValueError("direction: expected one that is not zero")
+    return direction / length
 
 
 def _projected_product(product, unit, u):

@@ -1,0 +1,55 @@
+import earlytime as et
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from earlytime.operators import Operator, complement, low_rank, schur_complement
+from refusals import refused
+
+WHOLE = np.array([[250, 3, 1], [3, 200, 2], [1, 2, 100]])
+DTYPES = ["uint8", "int32", "float16", "bfloat16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("of", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_are_those_of_float64_whatever_the_numbers_are(dtype, of):
+    u, matrix = of(jnp.array([1, 0, 1]).astype(dtype)), np.asarray(WHOLE, float)
+    operators = {
+        "matrix": (Operator.from_matrix(matrix), matrix),
+        "scaled": (2 * Operator.from_matrix(of(WHOLE)), 2 * matrix),
+        "difference": (Operator.from_matrix(of(WHOLE.astype(np.uint8))) - low_rank(of(WHOLE), np.eye(3)), 0 * matrix),
+        "thin": (low_rank(of(WHOLE.astype(np.uint8)), of(WHOLE.astype(np.uint8))), matrix @ matrix.T),
+    }
+    for operator, exact in operators.values():
+        np.testing.assert_allclose(operator.matvec(u), exact @ np.array([1, 0, 1]), rtol=1e-6)
+        np.testing.assert_allclose(operator.dense(), exact, rtol=1e-6)
+    unit = np.array([1, 0, 1]) / np.sqrt(2)
+    off = np.eye(3) - np.outer(unit, unit)
+    left = matrix - np.outer(matrix @ unit, matrix @ unit) / (unit @ matrix @ unit)
+    operator = Operator.from_matrix(matrix)
+    np.testing.assert_allclose(complement(operator, u).dense(), off @ matrix @ off, atol=1e-4)
+    np.testing.assert_allclose(schur_complement(operator, u).dense(), left, atol=1e-4)
+
+
+@pytest.mark.parametrize("single", ["float16", "bfloat16", "float32"])
+def test_whole_numbers_take_the_precision_of_the_operator(single):
+    operator = Operator.from_matrix(jnp.asarray(WHOLE, single))
+    assert operator.dtype == operator.matvec(np.array([1, 2, 3])).dtype == jnp.float32
+
+
+def test_what_no_product_is_made_of():
+    operator = Operator.from_matrix(np.eye(3))
+    with refused("u"):
+        operator.matvec(np.ones(3) * 1j)
+    with refused("matrix"):
+        Operator.from_matrix(np.ones((2, 2)) * 1j)
+    with refused("matrix"):
+        Operator.from_matrix(np.ones(2))
+    with refused("left"):
+        low_rank(np.ones((2, 1)) * 1j, np.ones((2, 1)))
+    for direction in (np.zeros(3), np.array([1, np.nan, 0]), np.ones(2)):
+        with refused("direction"):
+            complement(operator, direction)
+        with refused("direction"):
+            schur_complement(operator, direction)
+    with refused("operator"):
+        et.operators.complement(Operator.from_matrix(np.ones((2, 3))), np.ones(3))
