@@ -10,6 +10,7 @@
   const DASHED = [6, 4];
   const CONFIG = {
     aria: false, // the place of each plot has a description of its own
+    mark: { aria: false },
     background: null,
     view: { stroke: null },
     axis: {
@@ -260,13 +261,10 @@
             ? `${Math.round((100 * step) / run.early)} % of the early phase`
             : `${digits(step / run.early, 2)} times the early phase`;
       const loss = (model, part) => run[model][part][at].toPrecision(3);
-      const moved = (model) => Math.hypot(...run[model].points.map((values) => values[at]));
-      const apart = Math.hypot(...run.network.points.map((values, i) => values[at] - run.linear.points[i][at]));
-      const gap = moved("linear") > 1e-6 ? `${digits((100 * apart) / moved("linear"), 2)} %` : "0 %";
       return [
         `Step ${step}, ${when}: training loss of the network ${loss("network", "train")}, of the linear model ` +
           `${loss("linear", "train")}; test loss ${loss("network", "test")} and ${loss("linear", "test")}. ` +
-          `On the four test points the outputs are ${gap} apart.`,
+          `On the test set their outputs are ${digits(100 * run.apart[at], 2)} % apart.`,
         when,
       ];
     }

@@ -61,8 +61,8 @@ def run(activation, dim, width, trained):
     number = 0.1 * dim + 0.01 * len(activation) + 0.001 * len(trained)
     falling = [round(number + 1 / (1 + step), 4) for step in STEPS]
     curves = {name: falling for name in ("train", "test", "inside", "outside")} | {"points": [falling] * 4}
-    spectra = {"network": [1.0, 0.5, 0.1], "linear": [1.0, 0.5]}
-    return {"steps": STEPS, "early": EARLY, "rate": 1.0, "network": curves, "linear": curves, "spectra": spectra}
+    both = {"apart": falling, "spectra": {"network": [1.0, 0.5, 0.1], "linear": [1.0, 0.5]}}
+    return both | {"steps": STEPS, "early": EARLY, "rate": 1.0, "network": curves, "linear": curves}
 
 
 @pytest.fixture(scope="module")
