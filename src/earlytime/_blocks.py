@@ -1,11 +1,13 @@
 """Work through the samples block by block, so that the hidden layer of all of them never exists."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from earlytime._arrays import AnyArray
+from jaxtyping import Float
 
 # Samples at once on a CPU, whose cache then holds the hidden layer; and how much of a GPU's memory one block may
 # take, which leaves room for its derivatives and for 20 seeds at once.
@@ -59,9 +61,9 @@ def _jaxprs(value) -> list:
     return [each for each in closed if hasattr(each, "eqns")]
 
 
-def along(table: Float[Array, "..."], values) -> Shaped[Array, "..."]:
-    """The values with axes in front, until there are as many as the table has."""
-    values = jnp.asarray(values)
+def along(table: Float[AnyArray, "..."], values) -> Any:
+    """The values with axes in front, until there are as many as the table has; NumPy's arrays stay NumPy's."""
+    values = values if isinstance(values, np.ndarray) else jnp.asarray(values)
     return values.reshape((1,) * (table.ndim - values.ndim) + values.shape)
 
 

@@ -3,14 +3,16 @@ r"""Training in function space: what a model with a constant kernel computes at 
 The loss has 1/n and $\text{time} = \eta \cdot \text{step}$, as everywhere: a kernel enters as Θ/n.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime import _decay
 from earlytime._arrays import AnyArray, Numbers, Real, Steps
 from earlytime._blocks import along
 from earlytime._decay import LearningRate
+from earlytime._solver import Solver
 from earlytime._validation import (
     check_finite,
     check_kernel_new,
@@ -31,13 +33,22 @@ class KernelDynamics(NamedTuple):
         labels: (n,) or (n, k).
         learning_rate: η.
         momentum: β; 0.0 is plain gradient descent.
+        precision: ε of the kernel's entries. Eigenvalues λ <= p ε λ_max are rounding.
     """
 
-    eigenvalues: Float[Array, " p"]
-    eigenvectors: Float[Array, "p p"]
-    labels: Float[Array, "n ..."]
+    eigenvalues: Float[AnyArray, " p"]
+    eigenvectors: Float[AnyArray, "p p"]
+    labels: Float[AnyArray, "n ..."]
     learning_rate: Real
     momentum: Real = 0.0
+    precision: Real = 2.0**-52
+
+    @property
+    def condition_number(self) -> Float[AnyArray, ""]:
+        """λ_max/λ_min, at most 1/(p ε): what is above that is rounding."""
+        p, top = self.eigenvalues.shape[0], self.eigenvalues[-1]
+        xp = np if is_concrete(self.eigenvalues) else jnp
+        return xp.asarray(top / xp.maximum(self.eigenvalues[0], p * self.precision * top))
 
     def predict(
         self,
@@ -59,8 +70,10 @@ class KernelDynamics(NamedTuple):
         - flow: $\rho = e^{-rt}$, t = time/η, or with momentum
           $\ddot\rho + (1 - \beta)\dot\rho + r\rho = 0$, $\rho(0) = 1$, $\dot\rho(0) = 0$.
 
-        Of an eigenvalue that is 0 to rounding, λ <= p ε λ_max, nothing is learned in infinite time: the end
-        is that of least squares, $f_0(x) + \Theta(x, X)\, \Theta^+ (y - f_0)$.
+        An eigenvalue λ <= p ε λ_max, ε the precision of the kernel's entries, is rounding. Of its direction nothing is
+        learned from the time on at which rounding would show in the outputs, tηλ/n = √ε at the latest: the end is that
+        of least squares, $f_0(x) + \Theta(x, X)\, \Theta^+ (y - f_0)$. Where the spectrum runs into rounding, and more
+        than 1 % of y - f₀ may have been learned there, a warning says how much (not under jit).
 
         Args:
             start: f₀ on the training set, (n,) or (n, k).
@@ -76,22 +89,23 @@ class KernelDynamics(NamedTuple):
             ValueError: not exactly one of steps and time, negative ones, steps that are not whole, shapes
                 of start, kernel_new or start_new that do not fit.
         """
-        labels = self.labels
-        p, n = self.eigenvalues.shape[0], labels.shape[0]
-        check_start("start", start, labels.shape)
-        wanted = (jnp.broadcast_to(labels - start, labels.shape)).reshape(p, -1)
-        modes = self.eigenvectors.T @ wanted
-        learned = self.learned(steps=steps, time=time)
-        if kernel_new is None:
-            change = jnp.einsum("pj,...j,jk->...pk", self.eigenvectors, learned, modes)
-            change = change.reshape(*learned.shape[:-1], *labels.shape)
-            return along(change, start) + change
-        n_new = check_kernel_new(kernel_new, p, n)
-        check_start("start_new", start_new, (n_new, *labels.shape[1:]))
-        gain = self._gain(learned, steps=steps, time=time)
-        change = jnp.einsum("qj,...j,jk->...qk", kernel_new @ self.eigenvectors, gain, modes)
-        change = change.reshape(*learned.shape[:-1], n_new, *labels.shape[1:])
-        return along(change, start_new) + change
+        p, shape = self.eigenvalues.shape[0], self.labels.shape
+        check_start("start", start, shape)
+        if kernel_new is not None:
+            n_new = check_kernel_new(kernel_new, p, shape[0])
+            check_start("start_new", start_new, (n_new, *shape[1:]))
+        solver = Solver.at(self, steps, time, start, kernel_new, start_new)
+        vectors = solver.dynamics.eigenvectors
+        with np.errstate(all="ignore"):
+            modes = solver.modes(start)
+            solver.warn_of_rounding(modes)
+            if kernel_new is None:
+                change = solver.xp.einsum("pj,...j,jk->...pk", vectors, solver.learned, modes)
+                change = change.reshape(*solver.learned.shape[:-1], *shape)
+                return solver.result(along(change, solver.number(start)) + change)
+            change = solver.xp.einsum("qj,...j,jk->...qk", solver.number(kernel_new) @ vectors, solver.gain, modes)
+            change = change.reshape(*solver.learned.shape[:-1], n_new, *shape[1:])
+            return solver.result(along(change, solver.number(start_new)) + change)
 
     def transfer(self, kernel_new: Float[AnyArray, "q p"], *, steps=None, time=None) -> Float[Array, "... q p"]:
         r"""The matrix $\Theta(x, X)\,\Theta^{-1}(I - \rho_t(\Theta))$ that takes y - f₀ to the change on new inputs.
@@ -107,8 +121,8 @@ class KernelDynamics(NamedTuple):
             ValueError: as `predict`.
         """
         check_kernel_new(kernel_new, self.eigenvalues.shape[0], self.labels.shape[0])
-        gain = self._gain(self.learned(steps=steps, time=time), steps=steps, time=time)
-        return jnp.einsum("qj,...j,pj->...qp", kernel_new @ self.eigenvectors, gain, self.eigenvectors)
+        solver = Solver.at(self, steps, time, kernel_new)
+        return solver.result(solver.transfer(kernel_new))
 
     def learned(self, *, steps=None, time=None) -> Float[Array, "... p"]:
         """1 - ρ, the share of every eigenvector that is learned, (p,) or (number of times, p).
@@ -116,63 +130,14 @@ class KernelDynamics(NamedTuple):
         Raises:
             ValueError: not exactly one of steps and time, negative ones, steps that are not whole.
         """
-        _check_when(steps, time)
-        t = jnp.asarray(steps if time is None else time, self.eigenvalues.dtype)[..., None]
-        rate = along(t, self._rate)
-        if steps is not None:
-            return self._by_momentum(
-                lambda: _decay.learned_in_steps(rate, t), lambda beta: 1 - _decay.steps_with_momentum(rate, t, beta)
-            )
-        t = t / self.learning_rate
-        learned = self._by_momentum(
-            lambda: -jnp.expm1(-_decay.times(rate, t)), lambda beta: 1 - _decay.flow_with_momentum(rate, t, beta)
-        )
-        return jnp.where(jnp.isinf(t) & ~along(t, self._seen), 0.0, learned)
-
-    def _by_momentum(self, plain, heavy):
-        """plain() without momentum, else heavy(β); both where a momentum that is traced may be 0."""
-        if self._plain:
-            return plain()
-        beta = self.momentum
-        if is_concrete(beta):
-            return heavy(beta)
-        none = beta == 0
-        return jnp.where(none, plain(), heavy(jnp.where(none, 0.5, beta)))
-
-    def _gain(self, learned, *, steps, time):
-        """learned / λ, with its limit where λ is 0 to rounding."""
-        t = jnp.asarray(time if steps is None else steps, self.eigenvalues.dtype)[..., None]
-        t = t / self.learning_rate if steps is None else t
-
-        def pushed(beta):
-            lag = beta * (1 - beta**t) if steps is not None else 1 - jnp.exp(-(1 - beta) * t)
-            return (t - lag / (1 - beta)) / (1 - beta)
-
-        covered = self._by_momentum(lambda: t, pushed)
-        # What no sample has is learned in no time, however long.
-        limit = jnp.where(jnp.isfinite(t), covered * self.learning_rate / self.labels.shape[0], 0.0)
-        eigenvalues = along(t, self.eigenvalues)
-        positive = eigenvalues > jnp.finfo(eigenvalues.dtype).eps * eigenvalues[..., -1:]
-        return jnp.where(positive, learned / jnp.where(positive, eigenvalues, 1.0), limit)
+        solver = Solver.at(self, steps, time)
+        return solver.result(solver.learned)
 
     @property
-    def _seen(self):
-        """Eigenvalues above the noise of the eigendecomposition."""
-        top = self.eigenvalues[-1]
-        return self.eigenvalues > self.eigenvalues.shape[0] * jnp.finfo(self.eigenvalues.dtype).eps * top
-
-    @property
-    def _plain(self) -> bool:
-        return is_concrete(self.momentum) and float(self.momentum) == 0.0
-
-    @property
-    def _rate(self):
-        return self.learning_rate * self.eigenvalues / self.labels.shape[0]
-
-    @property
-    def stable_learning_rate(self) -> Float[Array, ""]:
+    def stable_learning_rate(self) -> Float[AnyArray, ""]:
         """2(1 + β)n/λ_max: gradient descent diverges above it."""
-        return jnp.asarray(2 * (1 + self.momentum) * self.labels.shape[0] / self.eigenvalues[-1])
+        limit = 2 * (1 + self.momentum) * self.labels.shape[0] / self.eigenvalues[-1]
+        return np.asarray(limit) if is_concrete(limit) else limit
 
 
 def kernel_dynamics(
@@ -185,7 +150,8 @@ def kernel_dynamics(
     r"""Solve gradient descent on $\frac{1}{2n}\sum_i \|f(x_i) - y_i\|^2$ for a constant kernel.
 
     One eigendecomposition; then every step and time, on the training set and on new inputs, is a
-    product of matrices. As exact as the dtype: use float64 where small eigenvalues matter.
+    product of matrices: in float64 whatever JAX's precision, but under jit, where it is that of the kernel. The entries
+    of a float32 kernel are rounded: pass NumPy's float64 where small eigenvalues matter.
 
     Source: Lee et al. 2019, section 2.2, with 1/n in the loss.
 
@@ -219,20 +185,14 @@ def kernel_dynamics(
     check_finite("kernel", kernel)
     check_finite("y", y)
     check_momentum(momentum)
-    kernel = jnp.asarray(kernel)
-    eigenvalues, eigenvectors = jnp.linalg.eigh((kernel + kernel.T) / 2)
-    dynamics = KernelDynamics(jnp.maximum(eigenvalues, 0), eigenvectors, jnp.asarray(y, kernel.dtype), 1.0, momentum)
+    known, dtype = is_concrete((kernel, y)), jax.dtypes.canonicalize_dtype(kernel.dtype)
+    xp: Any = np if known else jnp
+    entries, labels = xp.asarray(kernel, np.float64 if known else dtype), xp.asarray(y, dtype)
+    eigenvalues, eigenvectors = xp.linalg.eigh((entries + entries.T) / 2)
+    # How far the smallest one is below 0 tells that the kernel was computed less exactly than its entries are stored.
+    below = -eigenvalues[0] / (p * xp.where(eigenvalues[-1] > 0, eigenvalues[-1], 1))
+    precision, eigenvalues = xp.maximum(float(jnp.finfo(kernel.dtype).eps), below), xp.maximum(eigenvalues, 0)
+    dynamics = KernelDynamics(eigenvalues, eigenvectors, labels, 1.0, momentum, precision)
     rate = _decay.resolve_learning_rate(learning_rate, dynamics.stable_learning_rate)
     check_positive("learning_rate", rate)
     return dynamics._replace(learning_rate=rate)
-
-
-def _check_when(steps, time) -> None:
-    if (steps is None) == (time is None):
-        raise ValueError("steps: expected exactly one of steps and time")
-    name, when = ("steps", steps) if time is None else ("time", time)
-    if is_concrete(when):
-        values = np.asarray(when)
-        whole = time is not None or np.issubdtype(values.dtype, np.integer)
-        if values.size == 0 or not whole or not np.all(values >= 0):
-            raise ValueError(f"{name}: expected {'whole ' if time is None else ''}numbers >= 0, got {when!r}")

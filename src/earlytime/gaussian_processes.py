@@ -5,12 +5,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from earlytime._arrays import AnyArray, Real
 from earlytime._blocks import along
 from earlytime._decay import LearningRate
+from earlytime._solver import Solver
 from earlytime._validation import check_choice, check_not_negative, is_concrete
 from earlytime.deep_kernels import Kernels
 from earlytime.function_space import KernelDynamics, kernel_dynamics
+from earlytime.precision import float64
 from jaxtyping import Array, Float
 
 
@@ -31,10 +34,10 @@ class TrainingProcess(NamedTuple):
     """
 
     dynamics: KernelDynamics
-    kernel_new: Float[Array, "q n"]
-    nngp: Float[Array, "n n"]
-    nngp_new: Float[Array, "q n"]
-    prior: Float[Array, "q q"]
+    kernel_new: Float[AnyArray, "q n"]
+    nngp: Float[AnyArray, "n n"]
+    nngp_new: Float[AnyArray, "q n"]
+    prior: Float[AnyArray, "q q"]
 
     def at(self, *, steps=None, time=None) -> GaussianProcess:
         r"""Mean and covariance after steps of gradient descent, or at times of gradient flow.
@@ -49,10 +52,15 @@ class TrainingProcess(NamedTuple):
         Returns:
             GaussianProcess, with a first axis for several times.
         """
-        moved = self.dynamics.transfer(self.kernel_new, steps=steps, time=time)
-        cross = moved @ self.nngp_new.T
-        covariance = along(moved, self.prior) + moved @ self.nngp @ jnp.swapaxes(moved, -1, -2)
-        return GaussianProcess(moved @ self.dynamics.labels, covariance - cross - jnp.swapaxes(cross, -1, -2))
+        solver = Solver.at(self.dynamics, steps, time, self)
+        solver.warn_of_rounding(solver.modes(0.0))
+        moved = solver.transfer(self.kernel_new)
+        nngp, nngp_new, prior = map(solver.number, (self.nngp, self.nngp_new, self.prior))
+        cross = moved @ nngp_new.T
+        covariance = along(moved, prior) + moved @ nngp @ solver.xp.swapaxes(moved, -1, -2)
+        covariance = covariance - cross - solver.xp.swapaxes(cross, -1, -2)
+        mean = moved @ solver.number(self.dynamics.labels)
+        return GaussianProcess(solver.result(mean), solver.result(covariance))
 
 
 def training_process(
@@ -74,6 +82,8 @@ def training_process(
     no posterior of K: with $A = K'(x, X)\, K'^{-1}$ the mean is A y, that of the posterior of K', and the
     covariance is that of the posterior of K' plus $\sigma_b^2 (1 - A 1)(1 - A 1)^\top$, as
     training against a bias does not remove all of it from new inputs.
+
+    Kernels and spectra are computed in float64 whatever JAX's precision, unless inputs are traced.
 
     Source: Lee et al. 2019, section 2.3, with 1/n in the loss.
 
@@ -98,23 +108,32 @@ def training_process(
     check_not_negative("frozen_bias_std", frozen_bias_std)
     if trained == "all" and frozen_bias_std:
         raise ValueError(f'frozen_bias_std: expected 0 with trained="all", got {frozen_bias_std}')
-    found = kernels(x), kernels(x_new, x), kernels(x_new).nngp
-    train, new, prior = jax.tree.map(jnp.asarray, found)
+    train, new, prior = _found(kernels, x, x_new)
     if trained == "all":
         kernel, kernel_new = train.ntk, new.ntk
     else:
         kernel, kernel_new = train.nngp - frozen_bias_std**2, new.nngp - frozen_bias_std**2
         if frozen_bias_std:
-            _check_weights_part(jnp.block([[kernel, kernel_new.T], [kernel_new, prior - frozen_bias_std**2]]))
+            _check_weights_part(kernel, kernel_new, prior - frozen_bias_std**2)
     dynamics = kernel_dynamics(kernel, y, learning_rate=learning_rate, momentum=momentum)
+    dynamics = dynamics._replace(labels=dynamics.labels.astype(jax.dtypes.canonicalize_dtype(x.dtype)))
     return TrainingProcess(dynamics, kernel_new, train.nngp, new.nngp, prior)
 
 
-def _check_weights_part(kernel: Float[AnyArray, "m m"]) -> None:
+def _found(kernels, x, x_new):
+    """Kernels(x), Kernels(x_new, x) and the NNGP of x_new; in NumPy and float64 unless inputs are traced."""
+    if not is_concrete((x, x_new)):
+        return jax.tree.map(jnp.asarray, (kernels(x), kernels(x_new, x), kernels(x_new).nngp))
+    with jax.ensure_compile_time_eval(), float64():
+        x, x_new = np.asarray(x, np.float64), np.asarray(x_new, np.float64)
+        return jax.tree.map(np.asarray, (kernels(x), kernels(x_new, x), kernels(x_new).nngp))
+
+
+def _check_weights_part(kernel, kernel_new, prior) -> None:
     """Raise if K - σ_b² has an eigenvalue below 0, beyond rounding."""
-    if is_concrete(kernel):
-        eigenvalues = jnp.linalg.eigvalsh(kernel)
-        if eigenvalues[0] < -jnp.sqrt(jnp.finfo(kernel.dtype).eps) * eigenvalues[-1]:
+    if is_concrete((kernel, kernel_new, prior)):
+        eigenvalues = np.linalg.eigvalsh(np.block([[kernel, kernel_new.T], [kernel_new, prior]]))
+        if eigenvalues[0] < -np.sqrt(np.finfo(kernel.dtype).eps) * eigenvalues[-1]:
             raise ValueError(
                 "frozen_bias_std: expected the bias_std of the network; K - frozen_bias_std**2 has the eigenvalue "
                 f"{float(eigenvalues[0]):.3g}"

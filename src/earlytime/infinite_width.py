@@ -14,9 +14,10 @@ import numpy as np
 from earlytime import _neural_tangents
 from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._layers import as_images, check_convolution
-from earlytime._validation import check_finite, check_integer, check_scales
+from earlytime._validation import check_finite, check_integer, check_scales, is_concrete
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
 from earlytime.deep_kernels import Kernels
+from earlytime.precision import float64
 from jaxtyping import Float
 
 _PADDINGS = {"circular": "CIRCULAR", "zero": "SAME"}
@@ -34,8 +35,8 @@ def fully_connected(
         activation, depth, weight_std, bias_std: as there.
 
     Returns:
-        A function (x: (n, d), x2: (n2, d) or None) -> Kernels of (n, n2) arrays. It raises a ValueError for inputs of
-        another shape, or that are not finite.
+        A function (x: (n, d), x2: (n2, d) or None) -> Kernels of (n, n2) arrays, computed in float64 whatever JAX's
+        precision unless inputs are traced. It raises a ValueError for inputs of another shape, or that are not finite.
 
     Raises:
         ImportError: neural-tangents is not installed.
@@ -172,9 +173,17 @@ def _kernels(layer, shape: Sequence[int] | None = None) -> Callable[..., Kernels
 
         def images(name, value):
             check_finite(name, value)
-            return as_images(jnp.asarray(value), sides, name=name)
+            return as_images(value, sides, name=name)
 
-        found = kernel_fn(images("x", x), None if x2 is None else images("x2", x2), ("nngp", "ntk"))
-        return Kernels(found.nngp, found.ntk)
+        both = images("x", x), None if x2 is None else images("x2", x2)
+        if not is_concrete(both):
+            found = kernel_fn(*both, ("nngp", "ntk"))
+            return Kernels(found.nngp, found.ntk)
+        # Where inputs are parallel, the closed forms lose half the digits that they are computed with.
+        dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+        with jax.ensure_compile_time_eval(), float64():
+            found = kernel_fn(*jax.tree.map(lambda a: jnp.asarray(a, float), both), ("nngp", "ntk"))
+            numbers = np.asarray(found.nngp, dtype), np.asarray(found.ntk, dtype)
+        return Kernels(*map(jnp.asarray, numbers))
 
     return kernels

@@ -35,7 +35,9 @@ class KrylovDynamics(NamedTuple):
         Raises:
             ValueError: steps that are negative or not whole.
         """
-        gain = _decay.gain(self.learning_rate, self.eigenvalues, steps)
+        dtype = self.eigenvalues.dtype
+        gain = _decay.gain(self.learning_rate, self.eigenvalues, steps, rounding=float(jnp.finfo(dtype).eps))
+        gain = jnp.asarray(gain, dtype)
         return (gain * along(gain, self.projections)) @ self.eigenvectors.T @ self.basis
 
 

@@ -4,14 +4,15 @@ One eigendecomposition in feature space (p = d + 2 at most); nothing of size n �
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from earlytime import _decay
-from earlytime._arrays import AnyArray, Steps
+from earlytime._arrays import AnyArray, Real, Steps
 from earlytime._blocks import along
 from earlytime._decay import LearningRate
-from earlytime._validation import check_data, check_not_negative
+from earlytime._validation import check_data, check_not_negative, is_concrete
 from earlytime.activations import GaussianMoments
 from earlytime.features import early_time_features, estimate_trace_sigma_squared
 from jaxtyping import Array, Float
@@ -26,13 +27,16 @@ class LinearModel(NamedTuple):
         eigenvalues: (p,) of the feature covariance ΨᵀΨ/n, increasing.
         eigenvectors: (p, p), its columns.
         projections: (p,) the eigenvectors' share of Ψᵀy/n.
+        rounding: eigenvalues up to this multiple of the largest one are rounding; of them nothing is learned once it
+            would show.
     """
 
     features: Callable
-    learning_rate: float | Float[Array, ""]
-    eigenvalues: Float[Array, " p"]
-    eigenvectors: Float[Array, "p p"]
-    projections: Float[Array, " p"]
+    learning_rate: Real
+    eigenvalues: Float[AnyArray, " p"]
+    eigenvectors: Float[AnyArray, "p p"]
+    projections: Float[AnyArray, " p"]
+    rounding: Real
 
     def coefficients(self, steps: Steps) -> Float[Array, "... p"]:
         r"""β at the given steps: $\beta_t = U \frac{1 - (1 - \eta\lambda)^t}{\lambda} U^\top \Psi^\top y/n$.
@@ -46,7 +50,10 @@ class LinearModel(NamedTuple):
         Raises:
             ValueError: steps that are negative or not whole.
         """
-        gain = _decay.gain(self.learning_rate, self.eigenvalues, steps)
+        return jnp.asarray(self._coefficients(steps))
+
+    def _coefficients(self, steps):
+        gain = _decay.gain(self.learning_rate, self.eigenvalues, steps, rounding=self.rounding)
         return (gain * along(gain, self.projections)) @ self.eigenvectors.T
 
     def predict(self, x: Float[AnyArray, "n d"], steps: Steps) -> Float[Array, "... n"]:
@@ -62,19 +69,28 @@ class LinearModel(NamedTuple):
         Raises:
             ValueError: steps that are negative or not whole.
         """
-        return self.coefficients(steps) @ self.features(x).T
+        return self._outputs(self._coefficients(steps), x)
 
     def predict_limit(self, x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
         """Outputs on x after infinitely many steps: the least-squares fit of smallest norm."""
-        floor = self.eigenvalues.shape[0] * jnp.finfo(self.eigenvalues.dtype).eps * self.eigenvalues[-1]
-        seen = self.eigenvalues > floor
-        gain = jnp.where(seen, 1 / jnp.where(seen, self.eigenvalues, 1.0), 0.0)
-        return self.features(x) @ (self.eigenvectors @ (gain * along(gain, self.projections)))
+        xp = np if is_concrete(self.eigenvalues) else jnp
+        rounding = max(self.rounding, len(self.eigenvalues) * float(jnp.finfo(self.eigenvalues.dtype).eps))
+        seen = self.eigenvalues > rounding * self.eigenvalues[-1]
+        gain = xp.where(seen, 1 / xp.where(seen, self.eigenvalues, 1.0), 0.0)
+        return self._outputs(self.eigenvectors @ (gain * self.projections), x)
+
+    def _outputs(self, coefficients, x):
+        psi = jnp.asarray(self.features(x))
+        if is_concrete((coefficients, psi)):
+            outputs = np.asarray(coefficients, np.float64) @ np.asarray(psi, np.float64).T
+            return jnp.asarray(np.asarray(outputs, psi.dtype))
+        return jnp.asarray(coefficients, psi.dtype) @ psi.T
 
     @property
-    def stable_learning_rate(self) -> Float[Array, ""]:
+    def stable_learning_rate(self) -> Float[AnyArray, ""]:
         """2/λ_max: gradient descent diverges above it."""
-        return 2 / self.eigenvalues[-1]
+        limit = 2 / self.eigenvalues[-1]
+        return np.asarray(limit) if is_concrete(limit) else limit
 
 
 def linear_model(
@@ -93,6 +109,8 @@ def linear_model(
     Returns:
         LinearModel, whose `.predict(x_new, steps)` is exact at any step.
 
+    In float64 whatever JAX's precision, from the features in theirs; under jit in that of the features.
+
     Raises:
         ValueError: wrong shapes, data that are not finite, a negative or infinite learning rate.
 
@@ -105,10 +123,16 @@ def linear_model(
          [ 0.75 -0.75]]
     """
     check_data(x, y)
-    psi = features(x)
-    n = psi.shape[0]
-    eigenvalues, eigenvectors = jnp.linalg.eigh(psi.T @ psi / n)
-    model = LinearModel(features, 1.0, jnp.maximum(eigenvalues, 0), eigenvectors, eigenvectors.T @ (psi.T @ y) / n)
+    psi = jnp.asarray(features(x))
+    (n, p), eps = psi.shape, float(jnp.finfo(psi.dtype).eps)
+    known = is_concrete((psi, y))
+    xp: Any = np if known else jnp
+    # In float64 the features are rounded, their covariance is not: of it, rounding is the square.
+    rounding = max((p * eps) ** 2, p * 2.0**-52) if known else eps
+    psi, y = (xp.asarray(part, np.float64 if known else psi.dtype) for part in (psi, y))
+    eigenvalues, vectors = xp.linalg.eigh(psi.T @ psi / n)
+    projections = vectors.T @ (psi.T @ y) / n
+    model = LinearModel(features, 1.0, xp.maximum(eigenvalues, 0), vectors, projections, rounding)
     rate = _decay.resolve_learning_rate(learning_rate, model.stable_learning_rate)
     check_not_negative("learning_rate", rate)
     return model._replace(learning_rate=rate)
