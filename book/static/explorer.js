@@ -264,7 +264,7 @@
       return [
         `Step ${step}, ${when}: training loss of the network ${loss("network", "train")}, of the linear model ` +
           `${loss("linear", "train")}; test loss ${loss("network", "test")} and ${loss("linear", "test")}. ` +
-          `On the test set their outputs are ${digits(100 * run.apart[at], 2)} % apart.`,
+          `On the test set their outputs differ by ${digits(run.apart[at], 2)} (root mean square; labels are ±1).`,
         when,
       ];
     }
