@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from earlytime._arrays import real, single
 from earlytime._validation import is_concrete
 from earlytime.losses import Loss, cross_entropy, resolve_loss
 
@@ -13,7 +14,7 @@ def check_labels(loss: Loss, outputs, y, *, name: str = "y", source: str = "appl
         raise ValueError(f"{source}: expected outputs of shape ({n},) or ({n}, k), got {outputs.shape}")
     if callable(loss):
         return
-    classes = resolve_loss(loss) is cross_entropy and len(outputs.shape) == 2 and np.ndim(y) == 1
+    classes = _are_classes(loss, outputs, y)
     if not classes and np.shape(y) != outputs.shape:
         what = source if len(outputs.shape) > np.ndim(y) else name
         raise ValueError(f"{what}: expected outputs and labels of one shape, got {outputs.shape} and {np.shape(y)}")
@@ -25,3 +26,12 @@ def check_labels(loss: Loss, outputs, y, *, name: str = "y", source: str = "appl
             raise ValueError(f"{name}: expected classes from 0 to {outputs.shape[1] - 1}, got {values.max()}")
         if len(outputs.shape) == 1 and not np.all(np.abs(values) == 1):
             raise ValueError(f"{name}: expected labels +1 and -1 for outputs of shape ({n},)")
+
+
+def as_labels(loss: Loss, outputs, y):
+    """Labels as numbers of the outputs' kind, but for classes, and for a loss that is a function."""
+    return single(y) if callable(loss) or _are_classes(loss, outputs, y) else real("y", y, outputs.dtype)
+
+
+def _are_classes(loss: Loss, outputs, y) -> bool:
+    return resolve_loss(loss) is cross_entropy and len(outputs.shape) == 2 and np.ndim(y) == 1

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 import jax
 import jax.numpy as jnp
 from earlytime._blocks import map_blocks
+from earlytime._networks import applied
 
 _POWER_ITERATIONS = 50
 # Whether a run that is being traced looks for the stable learning rate, which only the error of a diverged run names:
@@ -18,27 +19,27 @@ def is_run(node) -> bool:
     return hasattr(node, "diverged_at") and hasattr(node, "stable_learning_rate")
 
 
-def split(params, frozen):
+def split(leaves, frozen):
     """Which leaves are trained, those leaves, and the function that puts such leaves back among the others."""
-    leaves, treedef = jax.tree.flatten(params)
     trained = [i for i, still in enumerate(frozen) if not still]
 
     def assemble(moving):
         merged = list(leaves)
         for i, leaf in zip(trained, moving):
             merged[i] = leaf
-        return jax.tree.unflatten(treedef, merged)
+        return merged
 
     return trained, [leaves[i] for i in trained], assemble
 
 
 @functools.partial(jax.jit, static_argnames=("apply_fn", "block_size", "frozen"))
-def stable_share(params, x, rates, diverged_at, *, apply_fn, block_size, frozen):
+def stable_share(start, rest, x, rates, diverged_at, *, apply_fn, block_size, frozen):
     """2n/λ_max of Σ_l η_l Θ_l at the start: what the learning rates would have to be multiplied with."""
-    trained, moving, assemble = split(params, frozen)
+    trained, moving, assemble = split(start, frozen)
+    f = applied(apply_fn, rest)
 
     def outputs(moving):
-        return map_blocks(lambda block: apply_fn(assemble(moving), block), x, block_size)
+        return map_blocks(lambda block: f(assemble(moving), block), x, block_size)
 
     def kernel_product(u):
         _, pull = jax.vjp(outputs, moving)
@@ -47,13 +48,13 @@ def stable_share(params, x, rates, diverged_at, *, apply_fn, block_size, frozen)
 
     # Power iteration, in a loop of length 0 where nothing diverged: then it costs nothing.
     iterations = jnp.where(diverged_at >= 0, _POWER_ITERATIONS, 0)
-    f = jax.eval_shape(outputs, moving)
+    out = jax.eval_shape(outputs, moving)
     # No direction in particular, cheap to compile.
-    vector = jnp.cos(jnp.arange(f.size, dtype=f.dtype)).reshape(f.shape)
+    vector = jnp.cos(jnp.arange(out.size, dtype=out.dtype)).reshape(out.shape)
     top, _ = jax.lax.fori_loop(
         0,
         iterations,
         lambda _, c: (jnp.linalg.norm(p := kernel_product(c[1])), p / jnp.linalg.norm(p)),
-        (jnp.asarray(jnp.nan, f.dtype), vector / jnp.linalg.norm(vector)),
+        (jnp.asarray(jnp.nan, out.dtype), vector / jnp.linalg.norm(vector)),
     )
     return 2 * x.shape[0] / top

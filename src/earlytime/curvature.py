@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from earlytime._arrays import AnyArray, Whole
+from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
 from earlytime._validation import check_finite, check_shape, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
@@ -30,17 +30,19 @@ def output_hessian(apply_fn: Callable, params: PyTree, x_single: Num[AnyArray, "
     Source: Liu et al. 2020, section 2.
 
     Args:
-        apply_fn: f(params, x: (n, ...)) -> (n,), twice differentiable. For a network with k outputs,
+        apply_fn: f(params, x: (n, ...)) -> (n,) or (n, 1), twice differentiable. For a network with k outputs,
             pass one of them (`with_output(..., coordinate=)`).
-        params: any pytree of p numbers.
+        params: any pytree of p numbers, as in `tangent_kernel`.
         x_single: one input, without an axis of samples.
 
     Returns:
-        Operator of shape (p, p), on the parameters as `jax.flatten_util.ravel_pytree` lines them up.
+        Operator of shape (p, p), on the parameters as `jax.flatten_util.ravel_pytree` lines them up, without what
+        rides along.
         Its `.dense()` holds p² numbers: for small networks only.
 
     Raises:
-        ValueError: an input that is not finite, or an output that is not one number.
+        ValueError: an input that is not finite; an output that is not one real number, or depends on other samples or
+            on chance, where it can be looked at; parameters that are complex, or none.
 
     Example:
         >>> hessian = output_hessian(lambda w, x: x @ w**2, jnp.ones(2), jnp.array([1.0, 3.0]))
@@ -48,29 +50,28 @@ def output_hessian(apply_fn: Callable, params: PyTree, x_single: Num[AnyArray, "
         [[2. 0.]
          [0. 6.]]
     """
-    check_finite("x_single", x_single)
-    x_single = jnp.asarray(x_single)
-    shape = jax.eval_shape(apply_fn, params, x_single[None]).shape
-    if shape != (1,):
-        raise ValueError(f"apply_fn: expected an output of shape (1,) for one input, got {shape}")
-    size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    trained, rest = partition(params)
+    x = as_samples("x_single", jnp.asarray(x_single)[None])
+    check_outputs(apply_fn, trained, rest, x, on="x_single", one=True)
+    check_independent(apply_fn, trained, rest, x)
+    size = sum(leaf.size for leaf in trained)
     return Operator(
-        Partial(_hessian_product, Partial(apply_fn), params, x_single),
-        Partial(_hessian_matrix, Partial(apply_fn), params, x_single),
+        Partial(_hessian_product, Partial(apply_fn), trained, rest, x),
+        Partial(_hessian_matrix, Partial(apply_fn), trained, rest, x),
         (size, size),
         cheap_dense=False,
     )
 
 
-def _hessian_product(apply_fn, params, x, u):
-    flat, unravel = ravel_pytree(params)
-    gradient = jax.grad(lambda p: apply_fn(p, x[None])[0])
-    return ravel_pytree(jax.jvp(gradient, (params,), (unravel(u.astype(flat.dtype)),))[1])[0]
+def _hessian_product(apply_fn, trained, rest, x, u):
+    f, (flat, unravel) = applied(apply_fn, rest), ravel_pytree(trained)
+    gradient = jax.grad(lambda p: f(p, x).reshape(()))
+    return ravel_pytree(jax.jvp(gradient, (trained,), (unravel(u.astype(flat.dtype)),))[1])[0]
 
 
-def _hessian_matrix(apply_fn, params, x):
-    flat, unravel = ravel_pytree(params)
-    return jax.hessian(lambda w: apply_fn(unravel(w), x[None])[0])(flat)
+def _hessian_matrix(apply_fn, trained, rest, x):
+    f, (flat, unravel) = applied(apply_fn, rest), ravel_pytree(trained)
+    return jax.hessian(lambda w: f(unravel(w), x).reshape(()))(flat)
 
 
 def hessian_norm(

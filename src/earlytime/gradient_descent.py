@@ -6,9 +6,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real, Steps, Whole
+from earlytime._arrays import AnyArray, Real, Steps, Whole, single
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
-from earlytime._labels import check_labels
+from earlytime._labels import as_labels, check_labels
+from earlytime._networks import applied, check_independent, check_outputs, partition
 from earlytime._stable_rates import limits_wanted, split, stable_share
 from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
 from earlytime.losses import Loss, resolve_loss
@@ -49,7 +50,8 @@ def train(
 
     Args:
         apply_fn: f(params, x: (n, ...)) -> (n,) or (n, k); it must treat the samples independently.
-        params: the pytree to start from.
+        params: the pytree to start from, any. Its floating-point leaves are trained, in float32 at least; whole
+            numbers, random keys, None, functions and flax.nnx's statistics ride along.
         x: (n, ...) inputs.
         y: (n,) or (n, k) labels.
         learning_rate: η, one number or a pytree prefix of params; 0.0 freezes a layer.
@@ -74,7 +76,8 @@ def train(
         ValueError: wrong shapes, data that are not finite, labels that do not fit the loss, a
             learning rate that is negative, not finite or not a prefix of params, record steps that
             do not increase or leave [0, num_steps], a momentum outside [0, 1), a batch_size above n
-            or without a key.
+            or without a key; parameters that are complex, or none; where they can be looked at, outputs that
+            depend on other samples (batch normalization in training mode) or on chance (dropout).
 
     Example:
         >>> from earlytime import two_layer
@@ -107,40 +110,47 @@ def train(
         record_steps = np.asarray(record_steps, dtype=np.int32)
     check_momentum(momentum)
     _check_batches(batch_size, key, np.shape(x)[0])
-    rates = _rates_per_leaf(learning_rate, params)
-    outputs = jax.eval_shape(apply_fn, params, x)
+    trained, rest = partition(params if state is None else state.params)
+    x, x_test = single(x), None if x_test is None else single(x_test)
+    rates = rest.pick(_rates_per_leaf(learning_rate, params))
+    outputs = check_outputs(apply_fn, trained, rest, x)
     loss_fn = resolve_loss(loss)
     check_labels(loss, outputs, y)
     if y_test is not None:
-        check_labels(loss, jax.eval_shape(apply_fn, params, x_test), y_test, name="y_test")
+        check_labels(loss, check_outputs(apply_fn, trained, rest, x_test, on="x_test"), y_test, name="y_test")
+    check_independent(apply_fn, trained, rest, *([x] if x_test is None else [x, x_test]))
     # A layer with the literal rate 0 needs no gradient at all.
     frozen = tuple(is_concrete(rate) and float(rate) == 0.0 for rate in rates)
     # Nothing is compiled for a momentum that is the literal 0.
     beta = None if is_concrete(momentum) and float(momentum) == 0.0 else momentum
-    block_size = block_size or fitting_block(functools.partial(apply_fn, params), x)
+    block_size = block_size or fitting_block(functools.partial(applied(apply_fn, rest), trained), x)
     fixed = {"apply_fn": apply_fn, "frozen": frozen, "block_size": block_size}
-    run = _train(
-        params,
-        jnp.asarray(x),
-        jnp.asarray(y),
-        learning_rate,
-        rates,
-        num_steps,
-        record_steps,
-        x_test,
-        y_test,
-        state,
-        beta,
-        key,
-        observe=observe,
-        loss_fn=loss_fn,
-        batch_size=batch_size,
-        **fixed,
-    )
-    if int(run.diverged_at) < 0 if is_concrete(run.diverged_at) else not limits_wanted.get():
-        return run
-    share = stable_share(params if state is None else state.params, jnp.asarray(x), rates, run.diverged_at, **fixed)
-    return run._replace(stable_learning_rate=jax.tree.map(lambda rate: rate * share, learning_rate))
+    # What has no value yet is NaN, which says nothing about the run.
+    with jax.debug_nans(False):
+        run = _train(
+            trained,
+            rest,
+            x,
+            as_labels(loss, outputs, y),
+            learning_rate,
+            rates,
+            num_steps,
+            record_steps,
+            x_test,
+            None if y_test is None else as_labels(loss, outputs, y_test),
+            None if state is None else state._replace(params=None),
+            beta,
+            key,
+            observe=observe,
+            loss_fn=loss_fn,
+            batch_size=batch_size,
+            **fixed,
+        )
+        if int(run.diverged_at) >= 0 if is_concrete(run.diverged_at) else limits_wanted.get():
+            share = stable_share(trained, rest, x, rates, run.diverged_at, **fixed)
+            run = run._replace(stable_learning_rate=jax.tree.map(lambda rate: rate * share, learning_rate))
+    final = rest.join(run.params)
+    return run._replace(params=final, state=run.state._replace(params=final))
 
 
 def _check_batches(batch_size: Whole | None, key, num_samples: int) -> None:
@@ -179,7 +189,8 @@ def _rates_per_leaf(learning_rate, params) -> list:
 
 @functools.partial(jax.jit, static_argnames=("apply_fn", "observe", "block_size", "frozen", "loss_fn", "batch_size"))
 def _train(
-    params,
+    start,
+    rest,
     x,
     y,
     learning_rate,
@@ -200,12 +211,13 @@ def _train(
     batch_size,
 ):
     n = x.shape[0]
-    trained, moving, assemble = split(params if state is None else state.params, frozen)
+    trained, moving, assemble = split(start, frozen)
+    f = applied(apply_fn, rest)
     everywhere = x if x_test is None else jnp.concatenate([x, x_test])  # one forward pass to compile
 
     def block_loss(moving, block, weights):
         x_block, y_block = block
-        losses = loss_fn(apply_fn(assemble(moving), x_block), y_block)
+        losses = loss_fn(f(assemble(moving), x_block), y_block)
         return jnp.sum(weights.astype(losses.dtype) * losses) / (n if batch_size is None else batch_size)
 
     def loss_and_gradient(moving, step):
@@ -220,7 +232,7 @@ def _train(
         return x[chosen], y[chosen]
 
     def outputs(moving, inputs):
-        return map_blocks(lambda block: apply_fn(assemble(moving), block), inputs, block_size)
+        return map_blocks(lambda block: f(assemble(moving), block), inputs, block_size)
 
     def mark(step, loss, first_loss, diverged_at):
         first_loss = jnp.where(jnp.isnan(first_loss), loss, first_loss)
@@ -243,19 +255,19 @@ def _train(
         train_loss = jnp.mean(loss_fn(train_outputs, y))
         first_loss, diverged_at = mark(step, train_loss, first_loss, diverged_at)
         test_loss = jnp.nan if y_test is None else jnp.mean(loss_fn(test_outputs, y_test))
-        observed = None if observe is None else observe(assemble(moving))
+        observed = None if observe is None else observe(rest.join(assemble(moving)))
         row = (train_loss, jnp.asarray(test_loss, train_loss.dtype), train_outputs, test_outputs, observed)
         return (moving, step, first_loss, diverged_at, velocity), row
 
-    f = jax.eval_shape(outputs, moving, x)
-    rest = None if momentum is None else [jnp.zeros_like(leaf) for leaf in moving]
+    dtype = jax.eval_shape(outputs, moving, x).dtype
+    still = None if momentum is None else [jnp.zeros_like(leaf) for leaf in moving]
     if state is None:
-        start = (moving, jnp.asarray(0), jnp.asarray(jnp.nan, f.dtype), jnp.asarray(-1), rest)
+        begin = (moving, jnp.asarray(0), jnp.asarray(jnp.nan, dtype), jnp.asarray(-1), still)
     else:
-        velocity = rest if momentum is None or state.velocity is None else state.velocity
-        start = (moving, state.step, state.first_loss, state.diverged_at, velocity)
+        velocity = still if momentum is None or state.velocity is None else state.velocity
+        begin = (moving, state.step, state.first_loss, state.diverged_at, velocity)
     # The last step is one more record, which is then dropped: one loop to compile instead of two.
-    carry, rows = jax.lax.scan(record, start, jnp.append(record_steps, jnp.asarray(num_steps, record_steps.dtype)))
+    carry, rows = jax.lax.scan(record, begin, jnp.append(record_steps, jnp.asarray(num_steps, record_steps.dtype)))
     final, step, first_loss, diverged_at, velocity = carry
     train_loss, test_loss, train_outputs, test_outputs, observed = jax.tree.map(lambda row: row[:-1], rows)
 
@@ -269,6 +281,6 @@ def _train(
         params,
         observed,
         diverged_at,
-        jax.tree.map(lambda rate: jnp.full_like(rate, jnp.nan, dtype=f.dtype), learning_rate),
+        jax.tree.map(lambda rate: jnp.full_like(rate, jnp.nan, dtype=dtype), learning_rate),
         TrainingState(params, step, first_loss, diverged_at, velocity),
     )

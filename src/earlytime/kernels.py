@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
-from earlytime._validation import check_finite, check_not_negative
+from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
+from earlytime._validation import check_not_negative
 from earlytime.operators import Operator, low_rank
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
@@ -32,7 +33,8 @@ def tangent_kernel(
 
     Args:
         apply_fn: f(params, x: (n, ...)) -> (n,) or (n, k); it must treat the samples independently.
-        params: any pytree.
+        params: any pytree. Its floating-point leaves are the parameters, computed with in float32 at least; whole
+            numbers, random keys, None, functions and flax.nnx's statistics ride along.
         x: (n, ...) inputs.
         x2: (n2, ...) inputs of the columns; x if not given.
 
@@ -41,49 +43,49 @@ def tangent_kernel(
         parameters).
 
     Raises:
-        ValueError: inputs that are not finite, or outputs that are not (n,) or (n, k).
+        ValueError: no inputs, or inputs that are not finite; outputs that are not (n,) or (n, k); outputs that depend
+            on other samples or on chance, where they can be looked at; parameters that are complex, or none.
 
     Example:
         >>> kernel = tangent_kernel(lambda w, x: x @ w, jnp.ones(2), jnp.eye(2))
         >>> print(kernel.matvec(jnp.array([1.0, 2.0])))
         [1. 2.]
     """
-    x2 = x if x2 is None else x2
-    sizes = []
-    for name, inputs in (("x", x), ("x2", x2)):
-        check_finite(name, inputs)
-        outputs, n = jax.eval_shape(apply_fn, params, inputs), np.shape(inputs)[0]
-        if len(outputs.shape) not in (1, 2) or outputs.shape[0] != n:
-            raise ValueError(f"apply_fn: expected outputs of shape ({n},) or ({n}, k) on {name}, got {outputs.shape}")
-        sizes.append(outputs.size)
+    trained, rest = partition(params)
+    x = as_samples("x", x)
+    x2 = x if x2 is None else as_samples("x2", x2)
+    sizes = [check_outputs(apply_fn, trained, rest, each, on=name).size for name, each in (("x", x), ("x2", x2))]
+    check_independent(apply_fn, trained, rest, *([x] if x2 is x else [x, x2]))
     return Operator(
-        Partial(_tangent_product, Partial(apply_fn), params, x, x2),
-        Partial(_tangent_matrix, Partial(apply_fn), params, x, x2),
+        Partial(_tangent_product, Partial(apply_fn), trained, rest, x, x2),
+        Partial(_tangent_matrix, Partial(apply_fn), trained, rest, x, x2),
         tuple(sizes),
         cheap_dense=False,
     )
 
 
-def _tangent_product(apply_fn, params, x, x2, u):
-    block_size = fitting_block(functools.partial(apply_fn, params), x)
+def _tangent_product(apply_fn, trained, rest, x, x2, u):
+    f = applied(apply_fn, rest)
+    block_size = fitting_block(functools.partial(f, trained), x)
 
     def pull(block, weights):
         inputs, u_block = block
-        out, vjp = jax.vjp(lambda p: apply_fn(p, inputs), params)
-        weighted = weights.astype(u.dtype)[:, None] * u_block
-        return vjp(weighted.reshape(out.shape))[0]
+        out, vjp = jax.vjp(lambda p: f(p, inputs), trained)
+        weighted = (weights[:, None].astype(out.dtype) * u_block.astype(out.dtype)).reshape(out.shape)
+        return vjp(weighted)[0]
 
     direction = sum_blocks(pull, (x2, u.reshape(x2.shape[0], -1)), block_size)
-    push = lambda inputs: jax.jvp(lambda p: apply_fn(p, inputs), (params,), (direction,))[1]
+    push = lambda inputs: jax.jvp(lambda p: f(p, inputs), (trained,), (direction,))[1]
     return map_blocks(push, x, block_size).reshape(-1)
 
 
-def _tangent_matrix(apply_fn, params, x, x2):
-    jacobian = jax.vmap(jax.jacrev(lambda p, sample: apply_fn(p, sample[None]).reshape(-1)), (None, 0))
-    rows = jacobian(params, x)
-    columns = rows if x2 is x else jacobian(params, x2)
+def _tangent_matrix(apply_fn, trained, rest, x, x2):
+    f = applied(apply_fn, rest)
+    jacobian = jax.vmap(jax.jacrev(lambda p, sample: f(p, sample[None]).reshape(-1)), (None, 0))
+    rows = jacobian(trained, x)
+    columns = rows if x2 is x else jacobian(trained, x2)
     flat = lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], -1)
-    return sum(flat(a) @ flat(b).T for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(columns)))
+    return sum(flat(a) @ flat(b).T for a, b in zip(rows, columns))
 
 
 def linear_kernel(features: Callable, x: Float[AnyArray, "n d"], x2: Float[AnyArray, "n2 d"] | None = None) -> Operator:
@@ -126,16 +128,24 @@ def gradient_norms(apply_fn: Callable, params: PyTree, x: Num[AnyArray, "n ..."]
     One input after the other, so that only one gradient exists at a time.
 
     Args:
-        apply_fn: f(params, x: (n, ...)) -> (n,).
-        params: any pytree.
+        apply_fn: f(params, x: (n, ...)) -> (n,) or (n, 1).
+        params: any pytree, as in `tangent_kernel`.
         x: (n, ...) inputs.
+
+    Raises:
+        ValueError: as `tangent_kernel`; outputs that are not one number per input.
 
     Example:
         >>> print(gradient_norms(lambda w, x: x @ w, jnp.zeros(2), jnp.array([[3.0, 4.0]])))
         [5.]
     """
-    gradient = jax.grad(lambda p, sample: apply_fn(p, sample[None])[0])
-    return jax.lax.map(lambda sample: jnp.linalg.norm(ravel_pytree(gradient(params, sample))[0]), jnp.asarray(x))
+    trained, rest = partition(params)
+    x = as_samples("x", x)
+    check_outputs(apply_fn, trained, rest, x, one=True)
+    check_independent(apply_fn, trained, rest, x)
+    f = applied(apply_fn, rest)
+    gradient = jax.grad(lambda p, sample: f(p, sample[None]).reshape(()))
+    return jax.lax.map(lambda sample: jnp.linalg.norm(ravel_pytree(gradient(trained, sample))[0]), x)
 
 
 def kernel_change(kernels: Float[AnyArray, "r n n"]) -> Float[Array, " r"]:
@@ -204,8 +214,18 @@ def kernel_change_bound(
 def parameter_distance(params: PyTree, start: PyTree) -> Float[Array, ""]:
     r"""$R = \|w - w_0\|$ over all parameters at once.
 
+    Args:
+        params, start: pytrees of one structure, as in `tangent_kernel`; what rides along has no part in it.
+
+    Raises:
+        ValueError: pytrees that differ in the shapes of their parameters.
+
     Example:
         >>> print(parameter_distance({"a": jnp.ones(3), "b": jnp.ones(1)}, {"a": jnp.zeros(3), "b": jnp.zeros(1)}))
         2.0
     """
-    return jnp.linalg.norm(ravel_pytree(params)[0] - ravel_pytree(start)[0])
+    here, there = partition(params)[0], partition(start, name="start")[0]
+    shapes, others = ([leaf.shape for leaf in leaves] for leaves in (here, there))
+    if shapes != others:
+        raise ValueError(f"start: expected parameters of shapes {shapes} as in params, got {others}")
+    return jnp.linalg.norm(ravel_pytree(here)[0] - ravel_pytree(there)[0])

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from earlytime._networks import applied, partition
 from earlytime.networks import Network
 from jaxtyping import PRNGKeyArray, PyTree
 
@@ -13,7 +14,7 @@ class LinearizedParams(NamedTuple):
     """Where a network is linearized, and how far from there it is.
 
     Attributes:
-        start: θ₀, the network's parameters; nothing trains them.
+        start: θ₀, the network's parameters, any pytree as in `train`; nothing trains them.
         change: ω, a pytree like start.
     """
 
@@ -22,8 +23,9 @@ class LinearizedParams(NamedTuple):
 
     @classmethod
     def around(cls, params: PyTree) -> "LinearizedParams":
-        """θ₀ = params, ω = 0."""
-        return cls(params, jax.tree.map(jnp.zeros_like, params))
+        """θ₀ = params, ω = 0; what is no parameter rides along in both."""
+        trained, rest = partition(params)
+        return cls(params, rest.join([jnp.zeros_like(leaf) for leaf in trained]))
 
 
 def linearize(network: Network) -> Network:
@@ -61,8 +63,10 @@ def _linearize(network: Network) -> Network:
         return LinearizedParams.around(network.init(key))
 
     def apply(params: LinearizedParams, x):
-        start = jax.lax.stop_gradient(params.start)
-        outputs, tangent = jax.jvp(lambda p: network.apply(p, x), (start,), (params.change,))
+        start, rest = partition(params.start)
+        change = rest.pick(jax.tree.leaves(params.change))
+        f = applied(network.apply, rest)
+        outputs, tangent = jax.jvp(lambda p: f(p, x), (jax.lax.stop_gradient(start),), (change,))
         return outputs + tangent
 
     return Network(init, apply)

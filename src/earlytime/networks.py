@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from earlytime._arrays import AnyArray, Whole
+from earlytime._networks import applied, partition
 from earlytime._validation import check_choice, check_integer
 from earlytime.activations import Activation, resolve_activation
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -100,7 +101,7 @@ def symmetric(network: Network) -> Network:
         network: any (init, apply).
 
     Returns:
-        Network, whose parameters are those of `network` with a first axis of 2.
+        Network, whose parameters are those of `network` with a first axis of 2; what is no parameter rides along.
 
     Example:
         >>> from earlytime import fully_connected
@@ -114,11 +115,13 @@ def symmetric(network: Network) -> Network:
 @functools.cache
 def _symmetric(network: Network) -> Network:
     def init(key: PRNGKeyArray):
-        return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), network.init(key))
+        trained, rest = partition(network.init(key))
+        return rest.join([jnp.stack([leaf, leaf]) for leaf in trained])
 
     def apply(params, x):
         # One after the other in a loop: the same program, so that equal copies give equal bits.
-        outputs = jax.lax.map(lambda copy: network.apply(copy, x), params)
+        trained, rest = partition(params)
+        outputs = jax.lax.map(lambda copy: applied(network.apply, rest)(copy, x), trained)
         return (outputs[0] - outputs[1]) / math.sqrt(2)
 
     return Network(init, apply)

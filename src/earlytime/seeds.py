@@ -73,12 +73,15 @@ def over_seeds(
     keys = _keys(np.uint32(seed), int(num_seeds))
     own = (keys,) if per_seed is None else (keys, jax.device_put(per_seed))
     batches, join = _batches(int(num_seeds), batch_size)
-    results = [_run(run, fixed, False, batch, own, args) for batch in batches]
+    with jax.debug_nans(False):  # what has no value yet is NaN in a run; `require_finite` finds the others
+        results = [_run(run, fixed, False, batch, own, args) for batch in batches]
     results = [jax.tree.map(_to_host, result) for result in results]
     for i, result in enumerate(results):
         runs = [node for node in jax.tree.leaves(result, is_leaf=is_run) if is_run(node)]
         if any(np.any(node.diverged_at >= 0) for node in runs):
-            results[i] = _with_limits(result, _run(run, fixed, True, batches[i], own, args))
+            with jax.debug_nans(False):
+                again = _run(run, fixed, True, batches[i], own, args)
+            results[i] = _with_limits(result, again)
             break
     return jax.tree.map(lambda *leaves: _join(join, leaves)[:num_seeds], *results)
 
