@@ -47,6 +47,30 @@ def test_spectral_norms_of_exhausted_krylov_spaces(matrix):
     assert norm.residual < 1e-6
 
 
+@pytest.mark.parametrize("dense_rows, exact_rows", [(4096, 512), (4096, 1), (1, 1)])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-20, 1e19, 1e30, 1e36])
+def test_spectral_norms_of_any_scale_in_float32(monkeypatch, scale, dense_rows, exact_rows):
+    monkeypatch.setattr(et.spectral, "_DENSE_ROWS", dense_rows)
+    monkeypatch.setattr(et.spectral, "_EXACT_ROWS", exact_rows)
+    matrix = np.random.default_rng(2).normal(size=(30, 30)).astype(np.float32)
+    matrix = matrix + matrix.T
+    operator = et.operators.Operator.from_matrix(np.float32(scale) * matrix)
+    norm, few = (et.spectral.Norm(*map(float, et.spectral_norm(operator, key=KEY, num_matvecs=k))) for k in (40, 4))
+    values = np.abs(scale * np.linalg.eigvalsh(matrix.astype(float)))
+    np.testing.assert_allclose(norm.value, values.max(), rtol=1e-5)
+    assert norm.residual <= 1e-3 * values.max()
+    assert np.abs(values - few.value).min() <= few.residual + 1e-5 * values.max()
+    assert few.value <= 1.00001 * values.max()
+    if scale and exact_rows == 1:  # four products tell little, and the residual says so
+        assert few.residual > 1e-3 * values.max()
+
+
+def test_products_that_are_not_finite_have_no_norm(monkeypatch):
+    monkeypatch.setattr(et.spectral, "_EXACT_ROWS", 1)
+    for matrix in (np.full((4, 4), np.nan), np.diag([1.0, 1.0, np.inf, 1.0]), 1e308 * np.ones((20, 20))):
+        assert np.isnan(et.spectral_norm(et.operators.Operator.from_matrix(matrix), key=KEY)).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rank", [1, 3])
 def test_spectral_norms_of_low_rank_from_many_starts(monkeypatch, dtype, rank):

@@ -11,7 +11,6 @@ from earlytime._arrays import Whole
 from earlytime._validation import check_integer, check_square
 from earlytime.operators import Operator
 from jaxtyping import Array, Float, PRNGKeyArray
-from matfree import decomp
 
 # Up to this many rows a cheap matrix is formed once, instead of some tens of products without it; up
 # to the smaller number, all its eigenvalues cost less than compiling Lanczos.
@@ -38,7 +37,7 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: Whole =
         num_matvecs: the number of products, fixed; more make the residual smaller.
 
     Returns:
-        Norm(value, residual); both NaN for an operator whose products are not finite.
+        Norm(value, residual), of any scale; both NaN for an operator whose products are not finite.
 
     Raises:
         ValueError: an operator that is not square, num_matvecs below 1.
@@ -62,23 +61,53 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: Whole =
     start = jax.random.normal(key, (rows,), dtype=dtype)
     # Without reorthogonalization rounding makes copies of eigenvalues that have converged (Paige 1972), which
     # the largest one does not mind. It would need all vectors at every step; so XLA keeps a few of them only.
-    lanczos = decomp.tridiag_sym(min(num_matvecs, rows), materialize=False, reortho="none", custom_vjp=False)
-    _, (diagonal, off_diagonal), remainder, _ = lanczos(product, start)
+    diagonal, links, scale = _lanczos(product, start / jnp.linalg.norm(start), int(min(num_matvecs, rows)))
     # links[j] joins vector j to the next one; the last leaves the Krylov space. At a link lost in
     # rounding the space is exhausted: what follows is noise and has no part in the answer.
-    links = jnp.nan_to_num(jnp.abs(jnp.append(off_diagonal, jnp.linalg.norm(remainder))))
-    scale = jax.lax.cummax(jnp.maximum(jnp.nan_to_num(jnp.abs(diagonal)), links))
+    links = jnp.nan_to_num(links)
+    largest = jax.lax.cummax(jnp.maximum(jnp.nan_to_num(jnp.abs(diagonal)), links))
     rounding = 10 * math.sqrt(rows) * float(jnp.finfo(dtype).eps)
-    joined = jnp.cumprod(links > rounding * scale).astype(bool)
+    joined = jnp.cumprod(links > rounding * largest).astype(bool)
     inside = jnp.append(True, joined[:-1])
     off_diagonal = jnp.where(joined, links, 0)[:-1]
     small = jnp.diag(jnp.where(inside, diagonal, 0)) + jnp.diag(off_diagonal, 1) + jnp.diag(off_diagonal, -1)
     values, vectors = jnp.linalg.eigh(small)
     top = jnp.argmax(jnp.abs(values))
     last = jnp.sum(inside) - 1
-    value = jnp.abs(values[top])
-    residual = links[last] * jnp.abs(vectors[last, top])
+    value = scale * jnp.abs(values[top])
+    residual = scale * links[last] * jnp.abs(vectors[last, top])
     return Norm(value, jnp.where(jnp.isfinite(value), residual, jnp.nan))  # links have lost their NaN above
+
+
+def _lanczos(product, start, num_matvecs: int):
+    """The diagonal, and the links to the next vector, of an operator divided by `scale`: of about 1 whatever its own.
+
+    matfree's would take one more product to know the scale, and compile it a second time.
+    """
+
+    def step(carry, _):
+        before, vector, link, scale = carry
+        out = product(vector)
+        scale = jnp.where(scale == 0, _power_of_two(out), scale)
+        out = out / scale
+        entry = vector @ out
+        out = out - entry * vector - link * before
+        link = jnp.linalg.norm(out)
+        return (vector, out / jnp.where(link == 0, 1, link), link, scale), (entry, link)
+
+    zero = jnp.zeros((), start.dtype)
+    (_, _, _, scale), (diagonal, links) = jax.lax.scan(
+        step, (jnp.zeros_like(start), start, zero, zero), length=num_matvecs
+    )
+    return diagonal, links, scale
+
+
+def _power_of_two(array) -> Float[Array, ""]:
+    """About the largest entry: dividing by it rounds nothing, and squares neither overflow nor vanish. 1 for zeros."""
+    largest = jnp.max(jnp.abs(array))
+    _, exponent = jnp.frexp(largest)
+    usable = jnp.isfinite(largest) & (largest > 0)
+    return jnp.where(usable, jnp.ldexp(jnp.ones_like(largest), jnp.where(usable, exponent, 0)), 1)
 
 
 def _dtype(operator: Operator):
