@@ -174,7 +174,9 @@ def plot_power_law(
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.legend(title="exponent (95 % interval)", title_fontsize=_SMALLEST, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    axes.legend(
+        title="exponent (95 % interval)", title_fontsize=_SMALLEST, loc="upper left", bbox_to_anchor=(1.01, 1.0)
+    )
     return axes.figure
 
 
