@@ -49,6 +49,12 @@ def test_the_limit_is_least_squares():
     np.testing.assert_allclose(model.predict(X, 10**7), fit, atol=1e-6)
 
 
+def test_the_limit_is_the_same_where_the_model_is_an_argument_of_a_jitted_function():
+    model = et.linear_model(features("first"), X, Y, learning_rate=0.5)
+    limit = jax.jit(lambda model, x: model.predict_limit(x))(model, X_NEW)
+    np.testing.assert_allclose(limit, model.predict_limit(X_NEW), rtol=1e-6)
+
+
 def test_directions_that_no_sample_has_are_never_learned():
     flat = X.copy()
     flat[:, 0] = 0
