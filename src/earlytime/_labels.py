@@ -30,7 +30,9 @@ def check_labels(loss: Loss, outputs, y, *, name: str = "y", source: str = "appl
 
 def as_labels(loss: Loss, outputs, y):
     """Labels as numbers of the outputs' kind, but for classes, and for a loss that is a function."""
-    return single(y) if callable(loss) or _are_classes(loss, outputs, y) else real("y", y, outputs.dtype)
+    if callable(loss) or _are_classes(loss, outputs, y):
+        return single(y)
+    return real("y", y).astype(jnp.float32 if jnp.finfo(outputs.dtype).bits < 32 else outputs.dtype)
 
 
 def _are_classes(loss: Loss, outputs, y) -> bool:

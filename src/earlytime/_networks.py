@@ -106,12 +106,12 @@ def applied(apply_fn: Callable, rest: Rest) -> Callable:
 def check_outputs(apply_fn: Callable, trained: list, rest: Rest, x, *, on: str = "x", one: bool = False):
     """The outputs' shape and dtype; raises unless they are real, (n,) or (n, k), or with `one` a number per sample."""
     outputs = jax.eval_shape(lambda trained, x: apply_fn(rest.join(trained), x), trained, x)
-    n, shape, dtype = len(x), getattr(outputs, "shape", None), getattr(outputs, "dtype", None)
+    n, shape = len(x), getattr(outputs, "shape", None)
     if shape is None or len(shape) not in (1, 2) or shape[0] != n or (one and outputs.size != n):
         wanted = f"({n},) or ({n}, {1 if one else 'k'})"
         raise ValueError(f"apply_fn: expected outputs of shape {wanted} on {on}, got {shape or outputs}")
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"apply_fn: expected outputs that are real floating-point numbers, got {dtype}")
+    if not jnp.issubdtype(outputs.dtype, jnp.floating):
+        raise ValueError(f"apply_fn: expected outputs that are real floating-point numbers, got {outputs.dtype}")
     return outputs
 
 

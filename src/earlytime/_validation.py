@@ -114,3 +114,50 @@ def check_start(name: str, start, shape: tuple[int, ...]) -> None:
     """Raise unless outputs at the start are one number or have the shape."""
     if np.shape(start) not in ((), shape):
         raise ValueError(f"{name}: expected a number or shape {shape}, got {np.shape(start)}")
+
+
+# Beyond what rounding makes of a kernel, in the precision of its entries: √ε in float32.
+_ROUNDING = {"float64": 1e-6}
+
+
+def check_real(name: str, value) -> None:
+    """Raise if an array holds complex numbers, traced or not."""
+    if np.iscomplexobj(value):
+        raise ValueError(f"{name}: expected real numbers, got complex ones, {value.dtype}")
+
+
+def check_symmetric(name: str, kernel) -> None:
+    """Raise unless a matrix is square and real, and where it can be looked at, finite and symmetric up to rounding."""
+    check_real(name, kernel)
+    if np.ndim(kernel) != 2 or np.shape(kernel)[0] != np.shape(kernel)[1] or np.shape(kernel)[0] < 1:
+        raise ValueError(f"{name}: expected a square matrix, got shape {np.shape(kernel)}")
+    check_finite(name, kernel)
+    if is_concrete(kernel):
+        entries = np.asarray(kernel, np.float64)
+        gap, size = np.abs(entries - entries.T).max(), np.abs(entries).max()
+        if gap > _rounding(kernel) * size:
+            raise ValueError(
+                f"{name}: expected a symmetric matrix, got entries that differ by {gap:.3g} from those across the "
+                f"diagonal; the largest entry is {size:.3g}"
+            )
+
+
+def check_no_negative(name: str, kernel, eigenvalues) -> None:
+    """Raise if a kernel has an eigenvalue below 0, beyond rounding, where that can be looked at."""
+    if is_concrete(eigenvalues):
+        low, size = float(np.min(eigenvalues)), float(np.max(np.abs(eigenvalues)))
+        if low < -_rounding(kernel) * size:
+            raise ValueError(
+                f"{name}: expected no negative eigenvalue, got {low:.3g}; the largest in size is {size:.3g}"
+            )
+
+
+def check_kernel(name: str, kernel) -> None:
+    """Raise unless a matrix is symmetric and, where it can be looked at, has no negative eigenvalue."""
+    check_symmetric(name, kernel)
+    if is_concrete(kernel):
+        check_no_negative(name, kernel, np.linalg.eigvalsh(np.asarray(kernel, np.float64)))
+
+
+def _rounding(kernel) -> float:
+    return _ROUNDING.get(str(kernel.dtype), 3.5e-4)

@@ -17,11 +17,14 @@ from earlytime._validation import (
     check_finite,
     check_kernel_new,
     check_momentum,
+    check_no_negative,
     check_positive,
+    check_real,
     check_start,
+    check_symmetric,
     is_concrete,
 )
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
 class KernelDynamics(NamedTuple):
@@ -141,8 +144,8 @@ class KernelDynamics(NamedTuple):
 
 
 def kernel_dynamics(
-    kernel: Float[AnyArray, "p p"],
-    y: Float[AnyArray, "n ..."],
+    kernel: Num[AnyArray, "p p"],
+    y: Num[AnyArray, "n ..."],
     *,
     learning_rate: LearningRate,
     momentum: Real = 0.0,
@@ -166,7 +169,8 @@ def kernel_dynamics(
         KernelDynamics, whose `.predict` has the formulas.
 
     Raises:
-        ValueError: shapes that do not fit, numbers that are not finite, a momentum outside [0, 1).
+        ValueError: shapes that do not fit, numbers that are not finite or complex, a momentum outside [0, 1); beyond
+            rounding and where they can be looked at, a kernel that is not symmetric or has a negative eigenvalue.
 
     Example:
         >>> dynamics = kernel_dynamics(jnp.diag(jnp.array([2.0, 1.0])), jnp.ones(2), learning_rate=1.0)
@@ -182,13 +186,17 @@ def kernel_dynamics(
         raise ValueError(
             f"kernel: expected (n, n) or (nk, nk) for labels (n,) or (n, k), got {np.shape(kernel)} and {np.shape(y)}"
         )
-    check_finite("kernel", kernel)
+    check_symmetric("kernel", kernel)
+    check_real("y", y)
     check_finite("y", y)
     check_momentum(momentum)
+    if not jnp.issubdtype(kernel.dtype, jnp.floating) or jnp.finfo(kernel.dtype).bits < 32:
+        kernel = kernel.astype(np.float64 if is_concrete(kernel) else jnp.result_type(float))
     known, dtype = is_concrete((kernel, y)), jax.dtypes.canonicalize_dtype(kernel.dtype)
     xp: Any = np if known else jnp
     entries, labels = xp.asarray(kernel, np.float64 if known else dtype), xp.asarray(y, dtype)
     eigenvalues, eigenvectors = xp.linalg.eigh((entries + entries.T) / 2)
+    check_no_negative("kernel", kernel, eigenvalues)
     # How far the smallest one is below 0 tells that the kernel was computed less exactly than its entries are stored.
     below = -eigenvalues[0] / (p * xp.where(eigenvalues[-1] > 0, eigenvalues[-1], 1))
     precision, eigenvalues = xp.maximum(float(jnp.finfo(kernel.dtype).eps), below), xp.maximum(eigenvalues, 0)

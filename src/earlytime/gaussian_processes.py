@@ -6,15 +6,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real
+from earlytime._arrays import AnyArray, Real, floating
 from earlytime._blocks import along
 from earlytime._decay import LearningRate
 from earlytime._solver import Solver
-from earlytime._validation import check_choice, check_not_negative, is_concrete
+from earlytime._validation import check_choice, check_not_negative, check_symmetric, is_concrete
 from earlytime.deep_kernels import Kernels
 from earlytime.function_space import KernelDynamics, kernel_dynamics
 from earlytime.precision import float64
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
 class GaussianProcess(NamedTuple):
@@ -65,9 +65,9 @@ class TrainingProcess(NamedTuple):
 
 def training_process(
     kernels: Callable[..., Kernels],
-    x: Float[AnyArray, "n d"],
-    y: Float[AnyArray, "n ..."],
-    x_new: Float[AnyArray, "q d"],
+    x: Num[AnyArray, "n d"],
+    y: Num[AnyArray, "n ..."],
+    x_new: Num[AnyArray, "q d"],
     *,
     learning_rate: LearningRate,
     momentum: Real = 0.0,
@@ -102,13 +102,16 @@ def training_process(
 
     Raises:
         ValueError: an unknown `trained`, a frozen_bias_std with trained="all" or larger than the
-            network's own allows, or as `kernel_dynamics`.
+            network's own allows; kernels that are not symmetric, not finite or complex; or as `kernel_dynamics`.
     """
     check_choice("trained", trained, ("all", "last"))
     check_not_negative("frozen_bias_std", frozen_bias_std)
     if trained == "all" and frozen_bias_std:
         raise ValueError(f'frozen_bias_std: expected 0 with trained="all", got {frozen_bias_std}')
+    x, x_new = floating("x", x), floating("x_new", x_new)
     train, new, prior = _found(kernels, x, x_new)
+    for matrix in (*train, prior):
+        check_symmetric("kernels", matrix)
     if trained == "all":
         kernel, kernel_new = train.ntk, new.ntk
     else:

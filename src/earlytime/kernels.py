@@ -9,10 +9,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real
+from earlytime._arrays import AnyArray, Real, floating, real
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
-from earlytime._validation import check_not_negative
+from earlytime._validation import check_no_negative, check_not_negative, check_symmetric
 from earlytime.operators import Operator, low_rank
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
@@ -88,7 +88,7 @@ def _tangent_matrix(apply_fn, trained, rest, x, x2):
     return sum(flat(a) @ flat(b).T for a, b in zip(rows, columns))
 
 
-def linear_kernel(features: Callable, x: Float[AnyArray, "n d"], x2: Float[AnyArray, "n2 d"] | None = None) -> Operator:
+def linear_kernel(features: Callable, x: Num[AnyArray, "n d"], x2: Num[AnyArray, "n2 d"] | None = None) -> Operator:
     r"""The kernel of a linear model, $\Theta^{lin}(x, x') = \psi(x) \cdot \psi(x')$.
 
     Args:
@@ -105,21 +105,27 @@ def linear_kernel(features: Callable, x: Float[AnyArray, "n d"], x2: Float[AnyAr
         [[4. 0.]
          [0. 4.]]
     """
-    psi = jnp.asarray(features(x))
-    return low_rank(psi, psi if x2 is None else jnp.asarray(features(x2)))
+    psi = jnp.asarray(features(floating("x", x)))
+    return low_rank(psi, psi if x2 is None else jnp.asarray(features(floating("x2", x2))))
 
 
-def stable_learning_rate(kernel: Float[AnyArray, "n n"]) -> Float[Array, ""]:
+def stable_learning_rate(kernel: Num[AnyArray, "n n"]) -> Float[Array, ""]:
     r"""$2n/\lambda_{\max}(\Theta)$: gradient descent on the squared loss diverges above it.
 
     Args:
         kernel: (n, n), the tangent kernel on the training set.
 
+    Raises:
+        ValueError: where it can be looked at, a kernel that is not symmetric, not finite, or has a negative eigenvalue.
+
     Example:
         >>> print(stable_learning_rate(jnp.diag(jnp.array([1.0, 4.0]))))
         1.0
     """
-    return 2 * kernel.shape[0] / jnp.linalg.eigvalsh(kernel)[-1]
+    check_symmetric("kernel", kernel)
+    eigenvalues = jnp.linalg.eigvalsh(real("kernel", kernel))
+    check_no_negative("kernel", kernel, eigenvalues)
+    return 2 * kernel.shape[0] / eigenvalues[-1]
 
 
 def gradient_norms(apply_fn: Callable, params: PyTree, x: Num[AnyArray, "n ..."]) -> Float[Array, " n"]:

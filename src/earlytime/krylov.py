@@ -3,13 +3,25 @@ r"""Training with a constant kernel that is too large to decompose, by Lanczos."
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from earlytime import _decay
-from earlytime._arrays import AnyArray, Real, Whole
+from earlytime._arrays import AnyArray, Real, Whole, real
 from earlytime._blocks import along
-from earlytime._validation import check_integer, check_not_negative, check_shape, check_square
+from earlytime._validation import (
+    check_finite,
+    check_integer,
+    check_kernel,
+    check_not_negative,
+    check_shape,
+    check_square,
+    is_concrete,
+)
 from earlytime.operators import Operator
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 from matfree import decomp
+
+# Up to this many rows a matrix that is cheap to form is looked at.
+_CHECKED_ROWS = 512
 
 
 class KrylovDynamics(NamedTuple):
@@ -42,7 +54,7 @@ class KrylovDynamics(NamedTuple):
 
 
 def krylov_dynamics(
-    kernel: Operator, y: Float[AnyArray, " n"], *, learning_rate: Real, num_matvecs: Whole = 60
+    kernel: Operator, y: Num[AnyArray, " n"], *, learning_rate: Real, num_matvecs: Whole = 60
 ) -> KrylovDynamics:
     r"""Solve gradient descent on $\frac{1}{2n}\sum_i (f(x_i) - y_i)^2$ for a kernel that is only multiplied with.
 
@@ -60,7 +72,8 @@ def krylov_dynamics(
         KrylovDynamics; outputs on any inputs are Θ(x, X) times its coefficients.
 
     Raises:
-        ValueError: shapes that do not fit, a negative learning rate, num_matvecs below 1.
+        ValueError: shapes that do not fit, a negative learning rate, num_matvecs below 1; a small matrix that is
+            not symmetric or has a negative eigenvalue.
 
     Example:
         >>> kernel = Operator.from_matrix(jnp.diag(jnp.array([2.0, 1.0])))
@@ -70,8 +83,14 @@ def krylov_dynamics(
     """
     n = check_square("kernel", kernel)
     check_shape("y", y, (n,))
+    y = real("y", y).astype(kernel.dtype)
+    check_finite("y", y)
     check_not_negative("learning_rate", learning_rate)
     check_integer("num_matvecs", num_matvecs, at_least=1)
+    if kernel.cheap_dense and is_concrete(kernel) and n <= _CHECKED_ROWS:
+        matrix = kernel.dense()
+        if np.all(np.isfinite(matrix)):  # what is not stays so, and shows
+            check_kernel("kernel", matrix)
     basis, small, *_ = decomp.tridiag_sym(min(num_matvecs, n))(kernel.matvec, y)
     # Where y's Krylov space is exhausted the next vector is 0/0; with 0 in its place it has no part in what follows.
     basis, small = (jnp.where(jnp.isfinite(small[0, 0]), jnp.nan_to_num(part), part) for part in (basis, small))

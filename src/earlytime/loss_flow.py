@@ -3,21 +3,29 @@ r"""Gradient flow on any loss in function space, where there is no closed form."
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Numbers, Real, Whole
+from earlytime._arrays import AnyArray, Numbers, Real, Whole, real
 from earlytime._blocks import along
-from earlytime._labels import check_labels
-from earlytime._validation import check_finite, check_integer, check_kernel_new, check_start, is_concrete
+from earlytime._labels import as_labels, check_labels
+from earlytime._validation import (
+    check_finite,
+    check_integer,
+    check_kernel,
+    check_kernel_new,
+    check_real,
+    check_start,
+    is_concrete,
+)
 from earlytime.losses import Loss, resolve_loss
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
 def loss_flow(
-    kernel: Float[AnyArray, "p p"],
+    kernel: Num[AnyArray, "p p"],
     y: AnyArray,
     *,
     loss: Loss,
     time: Numbers,
-    start: Float[AnyArray, "n ..."],
+    start: Num[AnyArray, "n ..."],
     kernel_new: Float[AnyArray, "q p"] | None = None,
     start_new: Float[AnyArray, "n_new ..."] | Real = 0.0,
     max_steps: Whole = 100_000,
@@ -47,7 +55,7 @@ def loss_flow(
 
     Raises:
         ValueError: times that do not increase, shapes or labels that do not fit, numbers that are not
-            finite, an unknown loss.
+            finite or complex, an unknown loss; a kernel that is not symmetric or has a negative eigenvalue.
         ImportError: diffrax is not installed.
 
     Example:
@@ -69,10 +77,14 @@ def loss_flow(
         raise ValueError(f"y: expected one label per sample, {np.shape(start)[0]}, got shape {np.shape(y)}")
     if np.shape(kernel) not in {(p, p) for p in (np.shape(start)[0], np.size(start))}:
         raise ValueError(f"kernel: expected (n, n) or (nk, nk) for a start {np.shape(start)}, got {np.shape(kernel)}")
-    for name, value in (("kernel", kernel), ("y", y), ("start", start), ("start_new", start_new)):
+    check_kernel("kernel", kernel)
+    for name, value in (("y", y), ("start", start), ("start_new", start_new)):
+        check_real(name, value)
         check_finite(name, value)
     check_integer("max_steps", max_steps, at_least=1)
-    kernel, start, y = jnp.asarray(kernel), jnp.asarray(start), jnp.asarray(y)
+    kernel = real("kernel", kernel)
+    start = real("start", start).astype(kernel.dtype)
+    y = as_labels(loss, start, y)
     check_labels(loss, start, y, source="start")
     if kernel_new is not None:
         n_new = check_kernel_new(kernel_new, kernel.shape[0], start.shape[0])
