@@ -36,3 +36,10 @@ def real(name: str, value, dtype=None) -> jax.Array:
         raise ValueError(f"{name}: expected real numbers, got {kind}")
     value = single(value)
     return value if dtype is None or jnp.finfo(dtype).bits <= jnp.finfo(value.dtype).bits else value.astype(dtype)
+
+
+def floating(name: str, value):
+    """The array itself where it is floating-point of 32 bits or more, NumPy's stays NumPy's; else as in `real`."""
+    kind = jnp.result_type(value)
+    is_fine = jnp.issubdtype(kind, jnp.floating) and jnp.finfo(kind).bits >= 32
+    return value if is_fine and hasattr(value, "dtype") else real(name, value)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real, Whole
+from earlytime._arrays import AnyArray, Real, Whole, floating
 from earlytime._validation import check_integer, check_known, check_not_negative, check_positive, check_scales
 from earlytime.activations import Activation, resolve_activation
 from earlytime.deep_kernels import hermite_series
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
 class AffineKernel(NamedTuple):
@@ -128,7 +128,8 @@ class AffineFeatures(NamedTuple):
     linear: Float[Array, ""]
     norms: Float[Array, "3 p"]
 
-    def __call__(self, x: Float[AnyArray, "n d"]) -> Float[Array, "n _"]:
+    def __call__(self, x: Num[AnyArray, "n d"]) -> Float[Array, "n _"]:
+        x = floating("x", x)
         excess = jnp.linalg.norm(x, axis=1) / math.sqrt(x.shape[1]) - 1
         powers = jnp.stack([jnp.ones_like(excess), excess, excess**2], axis=1)
         return jnp.concatenate([self.linear * x, powers @ jnp.asarray(self.norms, x.dtype)], axis=1)

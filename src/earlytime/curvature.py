@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from earlytime._arrays import AnyArray, Whole
+from earlytime._arrays import AnyArray, Whole, floating
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
 from earlytime._validation import check_finite, check_shape, check_trained
 from earlytime.activations import Activation, resolve_activation
@@ -112,7 +112,7 @@ def hessian_norm(
 
 
 def two_layer_hessian_norm(
-    params: TwoLayerParams, x_single: Float[AnyArray, " d"], activation: Activation, *, trained: str
+    params: TwoLayerParams, x_single: Num[AnyArray, " d"], activation: Activation, *, trained: str
 ) -> Float[Array, ""]:
     r"""The Hessian norm of a two-layer network in closed form.
 
@@ -148,6 +148,7 @@ def two_layer_hessian_norm(
     check_shape("x_single", x_single, (dim,))
     check_finite("x_single", x_single)
     slope = jax.grad(resolve_activation(activation))
+    x_single = floating("x_single", x_single)
     u = params.w @ x_single / math.sqrt(dim)
     squared = jnp.sum(jnp.asarray(x_single) ** 2) / dim
     a = jnp.abs(params.v * jax.vmap(jax.grad(slope))(u)) * squared

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real, Whole
+from earlytime._arrays import AnyArray, Real, Whole, floating
 from earlytime._validation import check_finite, check_integer, check_not_negative, check_positive, check_trained
 from earlytime.activations import GaussianMoments
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
 class EarlyTimeFeatures(NamedTuple):
@@ -24,14 +24,15 @@ class EarlyTimeFeatures(NamedTuple):
     constant: float | Float[Array, ""]
     norm: tuple[float, float, float] | None
 
-    def __call__(self, x: Float[AnyArray, "n d"]) -> Float[Array, "n p"]:
+    def __call__(self, x: Num[AnyArray, "n d"]) -> Float[Array, "n p"]:
+        x = floating("x", x)
         columns = [self.linear * x, jnp.broadcast_to(self.constant, (x.shape[0], 1)).astype(x.dtype)]
         if self.norm is not None:
             columns.append(norm_feature(self.norm, x)[:, None])
         return jnp.concatenate(columns, axis=1)
 
 
-def norm_feature(theta: tuple[float, float, float], x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
+def norm_feature(theta: tuple[float, float, float], x: Num[AnyArray, "n d"]) -> Float[Array, " n"]:
     r"""q(x) = ϑ₀ + ϑ₁(‖x‖/√d - 1) + ϑ₂(‖x‖/√d - 1)², what the second layer sees of the norm.
 
     Source: Hu et al. 2020, Theorem 3.5.
@@ -47,6 +48,7 @@ def norm_feature(theta: tuple[float, float, float], x: Float[AnyArray, "n d"]) -
         >>> print(norm_feature((0.5, 1.0, 0.0), jnp.array([[2.0, 0.0, 0.0, 0.0]])))
         [0.5]
     """
+    x = floating("x", x)
     excess = jnp.linalg.norm(x, axis=1) / math.sqrt(x.shape[1]) - 1
     return theta[0] + theta[1] * excess + theta[2] * excess**2
 
@@ -99,7 +101,7 @@ def early_time_features(
     )
 
 
-def estimate_trace_sigma_squared(x: Float[AnyArray, "n d"]) -> Float[Array, ""]:
+def estimate_trace_sigma_squared(x: Num[AnyArray, "n d"]) -> Float[Array, ""]:
     r"""An unbiased estimate of Tr Σ² from inputs of mean zero.
 
     $$\widehat{\mathrm{Tr}\,\Sigma^2} =
@@ -124,7 +126,7 @@ def estimate_trace_sigma_squared(x: Float[AnyArray, "n d"]) -> Float[Array, ""]:
     if np.ndim(x) != 2 or np.shape(x)[0] < 2:
         raise ValueError(f"x: expected shape (n, d) with n >= 2, got {np.shape(x)}")
     check_finite("x", x)
-    n = x.shape[0]
+    x, n = floating("x", x), x.shape[0]
     fourth = jnp.sum(jnp.sum(x**2, axis=1) ** 2)
     return (jnp.sum((x.T @ x) ** 2) - fourth) / (n * (n - 1))
 

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime import _neural_tangents
-from earlytime._arrays import AnyArray, Real, Whole
+from earlytime._arrays import AnyArray, Real, Whole, floating
 from earlytime._layers import as_images, check_convolution
 from earlytime._validation import check_finite, check_integer, check_scales, is_concrete
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
 from earlytime.deep_kernels import Kernels
 from earlytime.precision import float64
-from jaxtyping import Float
+from jaxtyping import Num
 
 _PADDINGS = {"circular": "CIRCULAR", "zero": "SAME"}
 # Gauss-Hermite nodes per dimension where neural-tangents has no closed form. Its own quadrature divides by the
@@ -168,19 +168,19 @@ def _gaussian_product(phi: Callable) -> Callable:
 def _kernels(layer, shape: Sequence[int] | None = None) -> Callable[..., Kernels]:
     kernel_fn = layer[2]
 
-    def kernels(x: Float[AnyArray, "n d"], x2: Float[AnyArray, "n2 d"] | None = None) -> Kernels:
+    def kernels(x: Num[AnyArray, "n d"], x2: Num[AnyArray, "n2 d"] | None = None) -> Kernels:
         sides = np.shape(x)[-1:] if shape is None else tuple(shape)
 
         def images(name, value):
             check_finite(name, value)
-            return as_images(value, sides, name=name)
+            return as_images(floating(name, value), sides, name=name)
 
         both = images("x", x), None if x2 is None else images("x2", x2)
         if not is_concrete(both):
             found = kernel_fn(*both, ("nngp", "ntk"))
             return Kernels(found.nngp, found.ntk)
         # Where inputs are parallel, the closed forms lose half the digits that they are computed with.
-        dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+        dtype = jax.dtypes.canonicalize_dtype(both[0].dtype)
         with jax.ensure_compile_time_eval(), float64():
             found = kernel_fn(*jax.tree.map(lambda a: jnp.asarray(a, float), both), ("nngp", "ntk"))
             numbers = np.asarray(found.nngp, dtype), np.asarray(found.ntk, dtype)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Whole
+from earlytime._arrays import AnyArray, Whole, floating
 from earlytime._validation import check_choice, check_integer, check_not_negative, check_shape, is_concrete
 from earlytime.activations import Activation, resolve_activation
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 # Each law has independent entries of mean 0 and variance 1.
 _ENTRIES = {
@@ -82,7 +82,7 @@ def _check_spectrum(spectrum, dim: Whole) -> None:
 
 def teacher_labels(
     key: PRNGKeyArray,
-    x: Float[AnyArray, "num_samples dim"],
+    x: Num[AnyArray, "num_samples dim"],
     *,
     width: Whole = 5,
     activation: Activation = "erf",
@@ -112,6 +112,7 @@ def teacher_labels(
     """
     check_integer("width", width, at_least=1)
     phi = resolve_activation(activation)
+    x = floating("x", x)
     dim, width = x.shape[1], int(width)
     # One program draws both: JAX's random numbers are those of their places in the array, whatever its size.
     draw = lambda key: jax.random.normal(key, (width * dim,), dtype=x.dtype)
@@ -120,7 +121,7 @@ def teacher_labels(
     return jnp.where(phi(x @ w.T / math.sqrt(dim)) @ v >= 0, 1.0, -1.0).astype(x.dtype)
 
 
-def equal_norms(x: Float[AnyArray, "n dim"]) -> Float[Array, "n dim"]:
+def equal_norms(x: Num[AnyArray, "n dim"]) -> Float[Array, "n dim"]:
     r"""The inputs, each scaled to norm $\sqrt d$.
 
     Args:
@@ -135,6 +136,7 @@ def equal_norms(x: Float[AnyArray, "n dim"]) -> Float[Array, "n dim"]:
     """
     if is_concrete(x) and not np.any(x, axis=1).all():
         raise ValueError(f"x: expected no row of zeros, got {int(np.sum(~np.any(x, axis=1)))}")
+    x = floating("x", x)
     return x * math.sqrt(x.shape[1]) / jnp.linalg.norm(x, axis=1, keepdims=True)
 
 

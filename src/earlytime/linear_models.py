@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from earlytime import _decay
-from earlytime._arrays import AnyArray, Real, Steps
+from earlytime._arrays import AnyArray, Real, Steps, floating, real
 from earlytime._blocks import along
 from earlytime._decay import LearningRate
 from earlytime._validation import check_data, check_not_negative, is_concrete
 from earlytime.activations import GaussianMoments
 from earlytime.features import early_time_features, estimate_trace_sigma_squared
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
 class LinearModel(NamedTuple):
@@ -56,7 +56,7 @@ class LinearModel(NamedTuple):
         gain = _decay.gain(self.learning_rate, self.eigenvalues, steps, rounding=self.rounding)
         return (gain * along(gain, self.projections)) @ self.eigenvectors.T
 
-    def predict(self, x: Float[AnyArray, "n d"], steps: Steps) -> Float[Array, "... n"]:
+    def predict(self, x: Num[AnyArray, "n d"], steps: Steps) -> Float[Array, "... n"]:
         """Outputs on x at any step of gradient descent, exactly.
 
         Args:
@@ -71,16 +71,16 @@ class LinearModel(NamedTuple):
         """
         return self._outputs(self._coefficients(steps), x)
 
-    def predict_limit(self, x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
+    def predict_limit(self, x: Num[AnyArray, "n d"]) -> Float[Array, " n"]:
         """Outputs on x after infinitely many steps: the least-squares fit of smallest norm."""
         xp = np if is_concrete(self.eigenvalues) else jnp
-        rounding = max(self.rounding, len(self.eigenvalues) * float(jnp.finfo(self.eigenvalues.dtype).eps))
+        rounding = xp.maximum(self.rounding, len(self.eigenvalues) * float(jnp.finfo(self.eigenvalues.dtype).eps))
         seen = self.eigenvalues > rounding * self.eigenvalues[-1]
         gain = xp.where(seen, 1 / xp.where(seen, self.eigenvalues, 1.0), 0.0)
         return self._outputs(self.eigenvectors @ (gain * self.projections), x)
 
     def _outputs(self, coefficients, x):
-        psi = jnp.asarray(self.features(x))
+        psi = real("features", self.features(floating("x", x)))
         if is_concrete((coefficients, psi)):
             outputs = np.asarray(coefficients, np.float64) @ np.asarray(psi, np.float64).T
             return jnp.asarray(np.asarray(outputs, psi.dtype))
@@ -94,7 +94,7 @@ class LinearModel(NamedTuple):
 
 
 def linear_model(
-    features: Callable, x: Float[AnyArray, "n d"], y: Float[AnyArray, " n"], *, learning_rate: LearningRate
+    features: Callable, x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"], *, learning_rate: LearningRate
 ) -> LinearModel:
     r"""Solve gradient descent on the squared loss for the linear model βᵀψ(x), β = 0 at step 0.
 
@@ -123,7 +123,8 @@ def linear_model(
          [ 0.75 -0.75]]
     """
     check_data(x, y)
-    psi = jnp.asarray(features(x))
+    x, y = floating("x", x), floating("y", y)
+    psi = real("features", features(x))
     (n, p), eps = psi.shape, float(jnp.finfo(psi.dtype).eps)
     known = is_concrete((psi, y))
     xp: Any = np if known else jnp
@@ -140,8 +141,8 @@ def linear_model(
 
 def early_time_model(
     moments: GaussianMoments,
-    x: Float[AnyArray, "n d"],
-    y: Float[AnyArray, " n"],
+    x: Num[AnyArray, "n d"],
+    y: Num[AnyArray, " n"],
     *,
     trained: str,
     learning_rate: LearningRate,

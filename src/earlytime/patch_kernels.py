@@ -7,12 +7,12 @@ correlation of two patches. There are q + 1 such correlations, so κ is a table.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real, Whole
+from earlytime._arrays import AnyArray, Real, Whole, floating, real
 from earlytime._derivatives import derivatives
 from earlytime._validation import check_integer, is_concrete
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
 from earlytime.deep_kernels import deep_kernel
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 
 def patch_kernel(
@@ -59,8 +59,8 @@ def patch_kernel(
 
 
 def ring_kernel(
-    x: Float[AnyArray, "n d"],
-    kappa: Float[AnyArray, "kinds num_values"],
+    x: Num[AnyArray, "n d"],
+    kappa: Num[AnyArray, "kinds num_values"],
     *,
     filter_size: int | Int[AnyArray, ""],
 ) -> Float[Array, "kinds n n"]:
@@ -88,12 +88,11 @@ def ring_kernel(
         [[1. 0.]
          [0. 1.]]
     """
-    d = x.shape[1]
+    x, kappa, d = floating("x", x), real("kappa", kappa), x.shape[1]
     if is_concrete(filter_size):
         check_integer("filter_size", filter_size, at_least=1, at_most=min(d, kappa.shape[1] - 1))
     position = jnp.arange(d)
     windows = ((position[:, None] - position[None]) % d < filter_size).astype(x.dtype)
-    kappa = jnp.asarray(kappa)
 
     def row(sample):
         # Whole numbers, exact in float32.
@@ -103,7 +102,7 @@ def ring_kernel(
     return jnp.moveaxis(jax.lax.map(row, x), 0, 1)
 
 
-def mean_and_slope(kappa: Float[AnyArray, " num_values"], *, filter_size: Whole) -> tuple[Real, Real]:
+def mean_and_slope(kappa: Num[AnyArray, " num_values"], *, filter_size: Whole) -> tuple[Real, Real]:
     r"""What κ is on average between different inputs, $\kappa(\rho) = c_q + \lambda_q\,\rho + \text{rest}$.
 
     For independent random signs, $c_q = E[\kappa(\rho)]$ and $\lambda_q = q\,E[\kappa(\rho)\,\rho]$; the rest is

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Whole
+from earlytime._arrays import AnyArray, Whole, floating
 from earlytime.activations import Activation
 from earlytime.deep_kernels import deep_kernel, diagonal_kernel
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 # Nodes, and the half width of their interval: of lengths around 1, of cosines around 0.
 _LENGTHS, _LENGTH_REACH = 7, 0.6
@@ -32,9 +32,10 @@ class TabulatedKernel(NamedTuple):
     diagonal: Float[AnyArray, " lengths"]
 
     @jax.jit
-    def __call__(self, x: Float[AnyArray, "n d"], x2: Float[AnyArray, "n2 d"] | None = None) -> Float[Array, "n n2"]:
+    def __call__(self, x: Num[AnyArray, "n d"], x2: Num[AnyArray, "n2 d"] | None = None) -> Float[Array, "n n2"]:
+        x = floating("x", x)
         if x2 is not None:
-            return self._between(x, x2)
+            return self._between(x, floating("x2", x2))
         exact = _polar(x)[0] @ jnp.asarray(self.diagonal, x.dtype)
         return jnp.where(jnp.eye(x.shape[0], dtype=bool), exact[None], self._between(x, x))
 
@@ -94,7 +95,7 @@ def _nodes(order: int, reach: float, centre: float) -> tuple[np.ndarray, np.ndar
     return np.linalg.inv(np.polynomial.chebyshev.chebvander(t, order - 1)), centre + reach * t
 
 
-def _polar(x: Float[AnyArray, "n d"]) -> tuple[Float[Array, "n lengths"], Float[Array, "n d"]]:
+def _polar(x: Num[AnyArray, "n d"]) -> tuple[Float[Array, "n lengths"], Float[Array, "n d"]]:
     """The Chebyshev polynomials of every input's length, and the inputs over their norms."""
     norm = jnp.linalg.norm(x, axis=1)
     t = (norm / math.sqrt(x.shape[1]) - 1) / _LENGTH_REACH

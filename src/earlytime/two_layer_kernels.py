@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from earlytime._arrays import AnyArray
+from earlytime._arrays import AnyArray, floating
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._validation import check_finite, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
 from earlytime.operators import Operator
 from jax.tree_util import Partial
-from jaxtyping import Float
+from jaxtyping import Num
 
 _NEURON_BLOCK = 4096
 
 
 def two_layer_kernel(
-    params: TwoLayerParams, x: Float[AnyArray, "n dim"], activation: Activation, *, trained: str
+    params: TwoLayerParams, x: Num[AnyArray, "n dim"], activation: Activation, *, trained: str
 ) -> Operator:
     r"""The tangent kernel of a two-layer network, layer by layer.
 
@@ -48,6 +48,7 @@ def two_layer_kernel(
     """
     check_trained(trained)
     check_finite("x", x)
+    x = floating("x", x)
     product, matrix = _two_layer_parts(resolve_activation(activation), trained)
     return Operator(
         Partial(product, params, x),
