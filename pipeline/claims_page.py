@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 from docutils import nodes
 from earlytime import claims
 from forest import forest
 from reasons import interval, load_profiles, number, why
 from results import SMOKE, Results, TextDirective, badge, load_results, notebook_link, run_with, table
+from sphinx.domains.std import StandardDomain
 
 COLUMNS = {"claim": 14, "statement": 40, "verdict": 14, "measured": 22, "notebook": 10, "record": 100}
 SCRIPT = "datatables.js"
@@ -95,7 +97,7 @@ def head_text(results: Results) -> str:
 class ClaimsDirective(TextDirective):
     def run(self):
         results = load_results()
-        labels = self.env.get_domain("std")
+        labels = cast(StandardDomain, self.env.get_domain("std"))
         group = nodes.tgroup("", cols=len(COLUMNS))
         group += [nodes.colspec("", colwidth=width) for width in COLUMNS.values()]
         head, body = nodes.thead(), nodes.tbody()

@@ -60,7 +60,7 @@ def places(boxes: Boxes) -> tuple[dict[str, tuple[float, float]], float, float]:
     """The upper left corner of every box, and the size of the whole."""
     rows = levels(boxes)
     width = max(map(len, rows)) * (BOX[0] + GAP[0])
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for i, row in enumerate(rows):
         first = (width - len(row) * (BOX[0] + GAP[0]) + GAP[0]) / 2
         found |= {name: (first + j * (BOX[0] + GAP[0]), i * (BOX[1] + GAP[1]) + 2.0) for j, name in enumerate(row)}

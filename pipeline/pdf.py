@@ -27,7 +27,7 @@ def print_page(page_file: Path, path: Path) -> None:
         page.goto(page_file.as_uri())  # its scripts and pictures, too
         page.evaluate("() => window.MathJax?.startup.promise")
         page.evaluate(UNFOLD)
-        page.pdf(path=path, format="A4", print_background=True, margin=dict.fromkeys(("top", "bottom"), "15mm"))
+        page.pdf(path=path, format="A4", print_background=True, margin={"top": "15mm", "bottom": "15mm"})
         browser.close()
 
 
@@ -39,7 +39,8 @@ def main() -> int:
         raise SystemExit(f"pdf: the book of the profile {profile} is not current: first `make book PROFILE={profile}`")
     place = Path("_build", profile)
     made = render(place, profile, "singlehtml").absolute()
-    whole = shutil.move(made / "book/index.html", made / "whole.html")  # where what it needs is, as it says itself
+    whole = made / "whole.html"
+    shutil.move(made / "book/index.html", whole)  # where what it needs is, as it says itself
     print_page(whole, place / "earlytime.pdf")
     remove(place / "sphinx")
     print(f"{place / 'earlytime.pdf'}: {(place / 'earlytime.pdf').stat().st_size / 1e6:.1f} MB")

@@ -49,7 +49,7 @@ def use_style() -> None:
 def _put_out_below_cells() -> None:
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
-    if hasattr(shell, "kernel"):
+    if shell is not None and hasattr(shell, "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         shell.run_line_magic("matplotlib", "inline")
