@@ -105,10 +105,11 @@ def finite(network, x):
     return network.apply(network.init(jax.random.key(0)), x)
 
 
+NAME = lambda activation: getattr(activation, "__name__", str(activation))  # no address
 ZERO_ROWS = ["erf", "tanh", "relu", "sigmoid", "softplus", "abs", et.leaky_relu(0.2), jnp.cos]
 
 
-@pytest.mark.parametrize("activation", ["erf", "tanh", "relu", jnp.cos], ids=str)
+@pytest.mark.parametrize("activation", ["erf", "tanh", "relu", jnp.cos], ids=NAME)
 def test_zero_rows_have_the_limit_of_small_ones(activation):
     """In one layer all is known: E[φ(0)φ(v)] = φ(0)E[φ(v)], and the tangent kernel's other part has a factor 0."""
     phi = et.activations.resolve_activation(activation)
@@ -134,7 +135,7 @@ def test_patches_of_zeros_have_the_limit_of_small_ones(kind, options):
         np.testing.assert_allclose(zero, small, atol=1e-7)
 
 
-@pytest.mark.parametrize("activation", ZERO_ROWS, ids=str)
+@pytest.mark.parametrize("activation", ZERO_ROWS, ids=NAME)
 def test_kernels_of_lengths_at_0(activation):
     for depth, bias_std in ((1, 0.0), (3, 0.0), (3, 0.4)):
         deep = et.deep_kernels.deep_kernel(activation, depth=depth, bias_std=bias_std)

@@ -154,14 +154,14 @@ def gradient_norms(apply_fn: Callable, params: PyTree, x: Num[AnyArray, "n ..."]
     return jax.lax.map(lambda sample: jnp.linalg.norm(ravel_pytree(gradient(trained, sample))[0]), x)
 
 
-def kernel_change(kernels: Float[AnyArray, "r n n"]) -> Float[Array, " r"]:
+def kernel_change(kernels: Num[AnyArray, "r n n"]) -> Float[Array, " r"]:
     r"""$\|K(w_t) - K(w_0)\|_F/\|K(w_0)\|_F$ along a trajectory.
 
     Args:
         kernels: (r, n, n), the tangent kernel at every recorded step, the start first.
 
     Raises:
-        ValueError: kernels of another shape.
+        ValueError: kernels of another shape, or complex.
 
     Example:
         >>> print(kernel_change(jnp.stack([jnp.eye(2), 3 * jnp.eye(2)])))
@@ -169,6 +169,7 @@ def kernel_change(kernels: Float[AnyArray, "r n n"]) -> Float[Array, " r"]:
     """
     if np.ndim(kernels) != 3 or np.shape(kernels)[1] != np.shape(kernels)[2]:
         raise ValueError(f"kernels: expected shape (r, n, n), got {np.shape(kernels)}")
+    kernels = real("kernels", kernels)
     change = jnp.linalg.norm(kernels - kernels[:1], axis=(1, 2))
     return change / jnp.linalg.norm(kernels[0])
 

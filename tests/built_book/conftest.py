@@ -1,10 +1,9 @@
 """The finished book, as `make book` leaves it, in a real browser: `make test-book PROFILE=smoke`."""
 
-import os
 import shutil
-from pathlib import Path
 
 import pytest
+from finished import built_book
 from playwright.sync_api import sync_playwright
 
 FLAGS = [
@@ -16,20 +15,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-def built_book() -> Path | None:
-    """The folder of its pages, from the environment variable EARLYTIME_BOOK."""
-    place = os.environ.get("EARLYTIME_BOOK")
-    return Path(place).absolute() if place else None
-
-
-def pages() -> list[str]:
-    """Every page of the book, without the index and the search."""
-    if (html := built_book()) is None:
-        return []
-    found = [path for part in ("book", "notebooks") for path in sorted((html / part).rglob("*.html"))]
-    return [path.relative_to(html).as_posix() for path in found]
 
 
 @pytest.fixture(scope="session")

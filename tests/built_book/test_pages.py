@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import pages
+from finished import pages
 
 WIDTHS = (390, 768, 1280, 1440)
 FIRST_SCREEN = 900  # pixels
