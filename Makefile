@@ -112,7 +112,7 @@ test-jax-versions:
 	done
 
 test-book: setup
-	EARLYTIME_BOOK=_build/$(PROFILE)/html $(VENV_PYTHON) -m pytest tests/built_book --numprocesses 2
+	EARLYTIME_BOOK=_build/$(PROFILE)/html $(VENV_PYTHON) -m pytest tests/pages --numprocesses 2
 
 COLAB_PYTHON ?= python3.13
 test-colab: setup
