@@ -21,6 +21,13 @@ def resolve_learning_rate(learning_rate: LearningRate, limit):
     return learning_rate(limit) if callable(learning_rate) else learning_rate
 
 
+def stable_limit(numerator, largest):
+    """The largest stable rate, numerator/λ_max: infinite where λ_max = 0, since nothing moves."""
+    with np.errstate(divide="ignore"):
+        limit = numerator / largest
+    return np.asarray(limit) if is_concrete(limit) else limit
+
+
 def times(xp, rate, t):
     """rate · t, where 0 · ∞ is 0."""
     return xp.where(rate == 0, 0.0, xp.where(rate == 0, 1.0, rate) * t)

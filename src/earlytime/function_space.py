@@ -139,8 +139,7 @@ class KernelDynamics(NamedTuple):
     @property
     def stable_learning_rate(self) -> Float[AnyArray, ""]:
         """2(1 + β)n/λ_max: gradient descent diverges above it."""
-        limit = 2 * (1 + self.momentum) * self.labels.shape[0] / self.eigenvalues[-1]
-        return np.asarray(limit) if is_concrete(limit) else limit
+        return _decay.stable_limit(2 * (1 + self.momentum) * self.labels.shape[0], self.eigenvalues[-1])
 
 
 def kernel_dynamics(

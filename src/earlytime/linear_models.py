@@ -89,8 +89,7 @@ class LinearModel(NamedTuple):
     @property
     def stable_learning_rate(self) -> Float[AnyArray, ""]:
         """2/λ_max: gradient descent diverges above it."""
-        limit = 2 / self.eigenvalues[-1]
-        return np.asarray(limit) if is_concrete(limit) else limit
+        return _decay.stable_limit(2, self.eigenvalues[-1])
 
 
 def linear_model(
