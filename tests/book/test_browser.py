@@ -99,16 +99,17 @@ def stage(tmp_path_factory):
     cells = [
         new_markdown_cell("# Concentration"),
         new_code_cell("hidden = 1", metadata={"tags": ["hide-cell"]}),
+        new_code_cell("seed = 0\nnum_seeds = 5", metadata={"tags": ["parameters"]}),
         new_code_cell("import earlytime as et\net.kernels.kernel_change_bound", outputs=[shown]),
         new_code_cell(f"widest = 1  # {'w' * 66}"),
-        new_code_cell("dot", metadata={"tags": ["a-figure"], "mystnb": {"image": {"alt": ALT}}}, outputs=[dot]),
+        new_code_cell("dot", metadata={"tags": ["a-figure", "headline"], "mystnb": {"image": {"alt": ALT}}}, outputs=[dot]),
     ]
     notebook.parent.mkdir(parents=True)
     nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), notebook)
 
     few = {"cases": {"erf": [-0.5, -0.51, -0.52]}, "sizes": {"dims": [8, 512], "seed": 0}, "reason": ""}
-    enough = few | {"cases": {"erf": [-0.5, -0.51, -0.52, -0.5, -0.51]}}
-    run = {"profile": "standard", "seconds": 1.0, "finished": "2026-01-02T03:04:05+00:00"}
+    enough = few | {"cases": {"erf": 8 * [-0.5, -0.51, -0.52]}}
+    run = {"profile": "standard", "parameters": {}, "seconds": 1.0, "finished": "2026-01-02T03:04:05+00:00"}
     results = folder / f"results/{NOTEBOOK}.json"
     results.parent.mkdir(parents=True)
     records = {claim.id: few if claim is CLAIMS[0] else enough for claim in CLAIMS}
@@ -192,25 +193,35 @@ def test_notebook_page(visit):
     assert page.locator("div.cell_output img").get_attribute("alt") == ALT
 
 
+def test_a_notebook_opens_with_what_came_out(visit):
+    page = visit(f"notebooks/{NOTEBOOK}")
+    box = page.locator(".opening")
+    assert box.locator("img").get_attribute("alt") == ALT
+    assert "Run with 5 seeds from 0 on, the profile standard" in box.inner_text()
+    box.get_by_role("link", name=f"✓ {CLAIMS[1].number}").click()
+    page.wait_for_url(f"**/book/claims.html#claim-{CLAIMS[1].id}")
+
+
 def test_claims_page(visit):
     page = visit("book/claims")
     page.wait_for_selector("mjx-container svg")
-    claim = page.locator(f"section:has(> #claim-{CLAIMS[0].id})")
+    claim = page.locator(f"[id='claim-{CLAIMS[0].id}']")
     run_with = claim.locator(".run-with")
-    assert run_with.is_visible() and run_with.inner_text() == "Run with: seed = 0, dims = [8, 512]"
-    assert "num_seeds is 3, and a verdict needs 5: the profile gpu has that." in claim.inner_text()
+    assert not run_with.is_visible()
     claim.locator("summary").click()
+    assert run_with.is_visible() and run_with.inner_text() == "Run with: seed = 0, dims = [8, 512]"
+    assert "num_seeds is 3, and a verdict needs" in claim.inner_text()
     assert claim.get_by_text("−0.520", exact=True).is_visible()
-    badges = page.locator("#verdicts table").first.locator(".verdict")
+    assert "erf: −0.510 [−0.535, −0.485]" in claim.locator(".forest").get_attribute("aria-label")
+    badges = page.locator("article table").first.locator(".verdict")
     assert badges.all_inner_texts() == ["✓ reproduced", "✗ not reproduced", "≈ inconclusive", "○ not run"]
     boxes = [badge.bounding_box()["height"] for badge in badges.all()]
     assert max(boxes) == min(boxes)
-    column = page.locator("#verdicts table").first.locator("tbody td:nth-child(2)")
+    column = page.locator("article table").first.locator("tbody td:nth-child(3)")
     assert [int(count) for count in column.all_inner_texts()] == [1, 0, 0, len(PAPER) - 1]
-    column.first.get_by_role("link").click()
-    listed = page.locator("section:has(> #verdict-hu-et-al-2020-reproduced)")
-    listed.get_by_role("link", name=CLAIMS[1].number).click()
-    page.wait_for_url(f"**/book/claims.html#claim-{CLAIMS[1].id}")
+    page.get_by_label("Filter by verdict").select_option("✓ reproduced")
+    rows = page.locator("table.claims > tbody > tr")
+    assert rows.count() == 1 and CLAIMS[1].number in rows.inner_text()
 
 
 def test_reference_of_the_module(visit):
