@@ -156,13 +156,13 @@ def test_a_formula_that_does_not_end_is_refused(text):
 
 def test_signatures_are_as_the_source_has_them():
     assert signature(kernels.linear_kernel) == (
-        "(features: Callable, x: Float[AnyArray, 'n d'], x2: Float[AnyArray, 'n2 d'] | None=None)",
+        "(features: Callable, x: Num[AnyArray, 'n d'], x2: Num[AnyArray, 'n2 d'] | None=None)",
         "Operator",
     )
     assert signature(kernels.gradient_norms)[1] == "Float[Array, 'n']"
     assert signature(rules.as_rule) == ("(rule: Rule | Sequence[Rule])", "Rule")
     assert signature(operators.Operator.matvec, bound=True) == (
-        "(u: Float[AnyArray, 'columns'])",
+        "(u: Num[AnyArray, 'columns'])",
         "Float[Array, 'rows']",
     )
     assert signature(networks.TwoLayerParams) == ("(w: Float[Array, 'width dim'], v: Float[Array, 'width'])", None)
