@@ -102,7 +102,9 @@ def stage(tmp_path_factory):
         new_code_cell("seed = 0\nnum_seeds = 5", metadata={"tags": ["parameters"]}),
         new_code_cell("import earlytime as et\net.kernels.kernel_change_bound", outputs=[shown]),
         new_code_cell(f"widest = 1  # {'w' * 66}"),
-        new_code_cell("dot", metadata={"tags": ["a-figure", "headline"], "mystnb": {"image": {"alt": ALT}}}, outputs=[dot]),
+        new_code_cell(
+            "dot", metadata={"tags": ["a-figure", "headline"], "mystnb": {"image": {"alt": ALT}}}, outputs=[dot]
+        ),
     ]
     notebook.parent.mkdir(parents=True)
     nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), notebook)
