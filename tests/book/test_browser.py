@@ -12,20 +12,11 @@ from urllib.parse import urlparse
 import nbformat
 import pytest
 import yaml
+from chromium import chromium, watch
 from earlytime import claims
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NOTEBOOK = "hu2020/concentration"
 CLAIMS = [claim for claim in claims.load_claims().values() if claim.notebook == NOTEBOOK]
 PAPER = [claim for claim in claims.load_claims().values() if claim.paper == CLAIMS[0].paper]
@@ -140,13 +131,8 @@ def html(stage):
 
 @pytest.fixture(scope="module")
 def browser():
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("no chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -156,10 +142,7 @@ def visit(browser, html, request):
     page = context.new_page()
     page.set_default_timeout(60_000)  # a busy machine
     troubles = []
-    page.on("request", lambda r: urlparse(r.url).scheme in ("file", "data", "blob") or troubles.append(r.url))
-    page.on("requestfailed", lambda r: troubles.append(f"failed: {r.url}"))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
+    watch(page, troubles)
 
     def open_page(name):
         page.goto((html / f"{name}.html").as_uri())

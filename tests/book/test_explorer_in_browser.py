@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlparse
 
 import earlytime as et
 import jax
@@ -14,11 +13,10 @@ import jax.numpy as jnp
 import nbformat
 import numpy as np
 import pytest
+from chromium import chromium, watch
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 STEPS, EARLY = [0, 1, 10, 50, 200], 10
 PAGE = """
 # A small explorer
@@ -89,13 +87,8 @@ def html(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("no chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -107,10 +100,7 @@ def visit(browser, html):
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)  # a busy machine
-        page.on("request", lambda r: urlparse(r.url).scheme in ("file", "data", "blob") or troubles.append(r.url))
-        page.on("requestfailed", lambda r: troubles.append(f"failed: {r.url}"))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda m: m.type in ("error", "warning") and troubles.append(m.text))
+        watch(page, troubles, ("error", "warning"))
         page.goto(html.as_uri())
         page.wait_for_function("document.querySelectorAll('[data-plot] svg').length === 5")
         assert page.locator(".explorer-without").count() == 0

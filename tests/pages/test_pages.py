@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from chromium import watch
 from finished import pages
 
 WIDTHS = (390, 768, 1280, 1440)
@@ -35,22 +36,13 @@ WITHOUT_TEXT = """() => [...document.querySelectorAll(".bd-article img")]
 every_page = pytest.mark.parametrize("name", pages() or ["none"])
 
 
-def watched(page):
-    """A list that fills with whatever the page asks of another site, fails to get, or says in its console."""
-    troubles = []
-    page.on("request", lambda r: urlparse(r.url).scheme in ("file", "data", "blob") or troubles.append(r.url))
-    page.on("requestfailed", lambda r: troubles.append(f"failed: {r.url}"))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
-    return troubles
-
-
 @every_page
 def test_a_page_fits_every_screen(browser, html, name):
     context = browser.new_context(viewport={"width": 1280, "height": FIRST_SCREEN})
     page = context.new_page()
     page.set_default_timeout(60_000)
-    troubles = watched(page)
+    troubles: list[str] = []
+    watch(page, troubles)
     page.goto((html / name).as_uri())
     page.wait_for_load_state("networkidle")
     assert page.locator("[data-mml-node=merror]").count() == 0
