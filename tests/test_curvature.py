@@ -208,3 +208,50 @@ def test_a_million_parameters():
     assert norm.residual < 0.02 * norm.value
     # None of the 200 vectors is kept but the last two.
     assert program.memory_analysis().temp_size_in_bytes < 8 * 4 * 65 * 16_384
+
+
+def softmax_curvature(outputs):
+    p = np.asarray(jax.nn.softmax(outputs), np.float64)
+    return np.einsum("ia,ab->iab", p, np.eye(p.shape[1])) - np.einsum("ia,ib->iab", p, p)
+
+
+@pytest.mark.parametrize("case", ["squared", "classes", "probabilities", "signs", "own"])
+def test_the_gauss_newton_matrix_is_its_sum_over_samples(case):
+    k = None if case == "signs" else 3
+    network = et.fully_connected(4, 6, "tanh", depth=1, **({} if k is None else {"num_outputs": k}))
+    params, x = network.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (7, 4))
+    outputs = np.asarray(network.apply(params, x))
+    classes = np.arange(7) % 3
+    if case == "squared":
+        y, loss, second = np.ones((7, 3)), "squared", np.broadcast_to(np.eye(3), (7, 3, 3))
+    elif case == "signs":
+        y, loss = np.array([1, -1, 1, 1, -1, 1, -1]), "cross_entropy"
+        second = (1 / (2 + np.exp(outputs) + np.exp(-outputs))).reshape(7, 1, 1)
+    elif case == "own":
+        y, loss = np.zeros((7, 3)), lambda out, y: jnp.sum(out**4, axis=1)
+        second = 12 * np.einsum("ia,ab->iab", outputs**2, np.eye(3))
+    else:
+        y, loss = classes if case == "classes" else np.eye(3)[classes], "cross_entropy"
+        second = softmax_curvature(outputs)
+    jacobian = jax.jacobian(lambda p: network.apply(p, x))(params)
+    flat = np.concatenate([np.asarray(leaf).reshape(7, k or 1, -1) for leaf in jax.tree.leaves(jacobian)], axis=2)
+    expected = np.einsum("iap,iab,ibq->pq", flat, second, flat) / 7
+    found = et.curvature.gauss_newton(network.apply, params, x, y, loss=loss)
+    np.testing.assert_allclose(found.dense(), expected, atol=1e-10)
+    u = np.random.default_rng(0).normal(size=len(expected))
+    np.testing.assert_allclose(found.matvec(u), expected @ u, atol=1e-10)
+
+
+def test_its_limit_is_that_of_the_tangent_kernel_and_blocks_do_not_matter(monkeypatch):
+    network, x = et.two_layer(4, 8, "erf"), jax.random.normal(jax.random.key(1), (7, 4))
+    params = network.init(jax.random.key(0))
+    limit = et.kernels.stable_learning_rate(et.tangent_kernel(network.apply, params, x).dense())
+    whole = et.curvature.gauss_newton(network.apply, params, x, jnp.zeros(7))
+    assert 2 / np.linalg.eigvalsh(whole.dense())[-1] == pytest.approx(float(limit))
+    u = jnp.arange(40.0)
+    monkeypatch.setattr("earlytime._blocks._CPU_BLOCK", 3)
+    np.testing.assert_allclose(
+        et.curvature.gauss_newton(network.apply, params, x, jnp.zeros(7)).matvec(u), whole.matvec(u), rtol=1e-9
+    )
+    with refused("y"):
+        et.curvature.gauss_newton(network.apply, params, x, jnp.zeros(5))

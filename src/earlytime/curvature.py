@@ -4,15 +4,20 @@ The Hessian H of f(w; x) in w is never formed: its products with vectors are the
 gradient along them. Where H is small the tangent kernel cannot move.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from earlytime._arrays import AnyArray, Whole, floating
+from earlytime._blocks import fitting_block, sum_blocks
+from earlytime._labels import as_labels, check_labels
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
 from earlytime._validation import check_finite, check_shape, check_trained
 from earlytime.activations import Activation, resolve_activation
+from earlytime.losses import Loss, resolve_loss
 from earlytime.networks import TwoLayerParams
 from earlytime.operators import Operator
 from earlytime.spectral import Norm, spectral_norm
@@ -72,6 +77,70 @@ def _hessian_product(apply_fn, trained, rest, x, u):
 def _hessian_matrix(apply_fn, trained, rest, x):
     f, (flat, unravel) = applied(apply_fn, rest), ravel_pytree(trained)
     return jax.hessian(lambda w: f(unravel(w), x).reshape(()))(flat)
+
+
+def gauss_newton(
+    apply_fn: Callable, params: PyTree, x: Num[AnyArray, "n ..."], y: AnyArray, *, loss: Loss = "squared"
+) -> Operator:
+    r"""The Gauss-Newton matrix of the mean loss, $G = \frac1n \sum_i J_i^\top\, \nabla^2\ell_i\, J_i$, as an operator.
+
+    J_i is the Jacobian of the outputs at input i, ∇²ℓ_i the Hessian of its loss in the outputs. Gradient descent
+    grows along its leading eigenvector if the learning rate is above 2/λ_max(G); for the squared loss that is
+    2n/λ_max of the tangent kernel. A product is one Jacobian-vector product and one vector-Jacobian product, block by
+    block.
+
+    Args:
+        apply_fn: f(params, x: (n, ...)) -> (n,) or (n, k).
+        params: any pytree of p numbers, as in `earlytime.tangent_kernel`.
+        x: (n, ...) inputs.
+        y: labels as in `earlytime.train`.
+        loss: as in `earlytime.train`; twice differentiable in the outputs.
+
+    Returns:
+        Operator of shape (p, p), on the parameters as `jax.flatten_util.ravel_pytree` lines them up. Its `.dense()`
+        holds p² numbers: for small networks only.
+
+    Raises:
+        ValueError: as `earlytime.tangent_kernel`; labels that do not fit the loss.
+
+    Example:
+        >>> curvature = gauss_newton(lambda w, x: x @ w, jnp.ones(2), jnp.diag(jnp.array([1.0, 2.0])), jnp.ones(2))
+        >>> print(curvature.dense())
+        [[0.5 0. ]
+         [0.  2. ]]
+    """
+    trained, rest = partition(params)
+    x = as_samples("x", x)
+    outputs = check_outputs(apply_fn, trained, rest, x)
+    if np.shape(y)[:1] != (len(x),):
+        raise ValueError(f"y: expected one label for each of {len(x)} samples, got {np.shape(y)}")
+    check_labels(loss, outputs, y)
+    check_independent(apply_fn, trained, rest, x)
+    size = sum(leaf.size for leaf in trained)
+    parts = (Partial(apply_fn), Partial(resolve_loss(loss)), trained, rest, x, as_labels(loss, outputs, y))
+    return Operator(
+        Partial(_gauss_newton_product, *parts), Partial(_gauss_newton_matrix, *parts), (size, size), cheap_dense=False
+    )
+
+
+def _gauss_newton_product(apply_fn, loss_fn, trained, rest, x, y, u):
+    f, (flat, unravel) = applied(apply_fn, rest), ravel_pytree(trained)
+    direction = unravel(u.astype(flat.dtype))
+
+    def of_block(block, weights):
+        inputs, labels = block
+        outputs, pushed = jax.jvp(lambda p: f(p, inputs), (trained,), (direction,))
+        slope = jax.grad(lambda out: jnp.sum(weights.astype(out.dtype) * loss_fn(out, labels)))
+        curved = jax.jvp(slope, (outputs,), (pushed,))[1]
+        return jax.vjp(lambda p: f(p, inputs), trained)[1](curved)[0]
+
+    block_size = fitting_block(functools.partial(f, trained), x)
+    return ravel_pytree(sum_blocks(of_block, (x, y), block_size))[0] / x.shape[0]
+
+
+def _gauss_newton_matrix(*parts):
+    flat, _ = ravel_pytree(parts[2])
+    return jax.lax.map(functools.partial(_gauss_newton_product, *parts), jnp.eye(flat.size, dtype=flat.dtype))
 
 
 def hessian_norm(

@@ -88,6 +88,42 @@ def _tangent_matrix(apply_fn, trained, rest, x, x2):
     return sum(flat(a) @ flat(b).T for a, b in zip(rows, columns))
 
 
+def averaged_kernel(apply_fn: Callable, params: PyTree, x: Num[AnyArray, "n ..."]) -> Float[Array, "n n"]:
+    r"""The tangent kernel averaged over the k outputs, $\frac1k \sum_a J_a J_a^\top$, as a matrix.
+
+    One output after the other, so that one Jacobian of n × (number of parameters) exists at a time.
+
+    Args:
+        apply_fn: f(params, x: (n, ...)) -> (n,) or (n, k).
+        params: any pytree, as in `tangent_kernel`.
+        x: (n, ...) inputs.
+
+    Raises:
+        ValueError: as `tangent_kernel`.
+
+    Example:
+        >>> f = lambda w, x: jnp.stack([x @ w, 3 * (x @ w)], axis=1)
+        >>> print(averaged_kernel(f, jnp.ones(2), jnp.eye(2)))
+        [[5. 0.]
+         [0. 5.]]
+    """
+    trained, rest = partition(params)
+    x = as_samples("x", x)
+    outputs = check_outputs(apply_fn, trained, rest, x)
+    check_independent(apply_fn, trained, rest, x)
+    f = applied(apply_fn, rest)
+    k = 1 if len(outputs.shape) == 1 else outputs.shape[1]
+
+    def of_output(a):
+        output = lambda p, sample: f(p, sample[None]).reshape(k)[a]
+        rows = jax.vmap(jax.grad(output), (None, 0))(trained, x)
+        flat = (leaf.reshape(len(x), -1) for leaf in rows)
+        return sum(leaf @ leaf.T for leaf in flat)
+
+    total, _ = jax.lax.scan(lambda total, a: (total + of_output(a), None), jnp.zeros_like(of_output(0)), jnp.arange(k))
+    return total / k
+
+
 def linear_kernel(features: Callable, x: Num[AnyArray, "n d"], x2: Num[AnyArray, "n2 d"] | None = None) -> Operator:
     r"""The kernel of a linear model, $\Theta^{lin}(x, x') = \psi(x) \cdot \psi(x')$.
 
