@@ -63,3 +63,49 @@ def test_outputs_on_the_test_set_are_needed():
     model = et.linear_model(lambda x: x, task.x, task.y, learning_rate=1.0)
     with refused("trajectory", saying="pass x_test"):
         et.compare(run, model, *task)
+
+
+def test_several_outputs_and_a_start_that_is_not_zero():
+    """Against a loop of gradient descent on βᵀψ(x) from the network's own outputs, in NumPy."""
+    task = et.sample_task(jax.random.key(0), 20, 7, 4)
+    y, y_test = (np.stack([3 * each, each**2], axis=1) for each in map(np.asarray, (task.y, task.y_test)))
+    network = et.fully_connected(4, 16, "tanh", depth=1, num_outputs=2)
+    params = network.init(jax.random.key(1))
+    steps, rate = (0, 2, 9), 0.3
+    run = et.train(
+        network.apply, params, task.x, y, learning_rate=rate, num_steps=9, record_steps=steps, x_test=task.x_test
+    )
+    start = lambda x: network.apply(params, x)
+    features = et.early_time_features(et.gaussian_moments("tanh"), trained="both", dim=4, trace_sigma_squared=4.0)
+    model = et.linear_model(features, task.x, y, learning_rate=rate, start=start)
+    compared = et.compare(run, model, task.x, y, task.x_test, y_test)
+
+    (psi, f_0), (psi_test, f_test) = ((np.asarray(features(x)), np.asarray(start(x))) for x in (task.x, task.x_test))
+    beta, expected = np.zeros((psi.shape[1], 2)), {}
+    for step in range(10):
+        expected[step] = f_0 + psi @ beta, f_test + psi_test @ beta
+        beta -= rate / 20 * psi.T @ (f_0 + psi @ beta - y)
+    assert np.abs(f_0).min(axis=0).max() > 0.01
+    for k, step in enumerate(steps):
+        on_train, on_test = expected[step]
+        np.testing.assert_allclose(model.predict(task.x, step), on_train, atol=1e-9)
+        half = lambda errors: np.mean(np.sum(np.asarray(errors) ** 2, axis=1)) / 2
+        gap = np.sum((run.test_outputs[k] - on_test) ** 2, axis=1)
+        for field, value in {
+            "linear_train_loss": half(on_train - y),
+            "network_test_loss": half(run.test_outputs[k] - y_test),
+            "linear_test_loss": half(on_test - y_test),
+            "train_discrepancy": 2 * half(run.train_outputs[k] - on_train),
+            "test_discrepancy": np.mean(gap),
+            "population_discrepancy": np.mean(np.minimum(gap, 1)),
+            "linear_test_power": 2 * half(on_test),
+        }.items():
+            np.testing.assert_allclose(getattr(compared, field)[k], value, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(compared.linear_limit_loss, half(model.predict(task.x, 10**7) - y), rtol=1e-6)
+    np.testing.assert_allclose(
+        model.coefficients(9), et.linear_model(features, task.x, y - f_0, learning_rate=rate).coefficients(9)
+    )
+    one = et.linear_model(features, task.x, y[:, 0], learning_rate=rate, start=lambda x: start(x)[:, 0])
+    np.testing.assert_allclose(one.predict(task.x, steps), model.predict(task.x, steps)[:, :, 0], atol=1e-12)
+    with refused("start"):
+        et.linear_model(features, task.x, y, learning_rate=rate, start=lambda x: start(x)[:, 0])

@@ -43,6 +43,11 @@ class Rest:
         parts = {"trained": iter(trained), "array": iter(self.arrays), "fixed": iter(self.fixed)}
         return jax.tree.unflatten(self.treedef, [next(parts[kind]) for kind in self.kinds])
 
+    def alone(self, trained) -> Any:
+        """The trained leaves in the parameters' own structure, with None in the place of all others."""
+        left = iter(trained)
+        return jax.tree.unflatten(self.treedef, [next(left) if kind == "trained" else None for kind in self.kinds])
+
     def pick(self, leaves) -> list:
         """Of a list with one entry for every leaf, those of the trained ones."""
         return [leaf for leaf, kind in zip(leaves, self.kinds, strict=True) if kind == "trained"]

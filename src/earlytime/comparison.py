@@ -63,43 +63,49 @@ def compare(
     trajectory: Trajectory,
     model: LinearModel,
     x: Float[AnyArray, "n d"],
-    y: Float[AnyArray, " n"],
+    y: Float[AnyArray, "n ..."],
     x_test: Float[AnyArray, "n_test d"],
-    y_test: Float[AnyArray, " n_test"],
+    y_test: Float[AnyArray, "n_test ..."],
 ) -> Comparison:
     """Compare a trained network with its linear model at the recorded steps.
 
+    With k outputs, the square of a difference is that of a vector: the sum over the outputs.
+
     Args:
         trajectory: from `train` on (x, y), with x_test recorded.
-        model: from `linear_model` on (x, y), with the same learning rate.
-        x, y: training inputs (n, d) and labels (n,).
-        x_test, y_test: test inputs (n_test, d) and labels (n_test,).
+        model: from `linear_model` on (x, y), with the same learning rate, and with the network's `start` if that
+            is not 0.
+        x, y: training inputs (n, d) and labels (n,) or (n, k).
+        x_test, y_test: test inputs (n_test, d) and labels (n_test,) or (n_test, k).
 
     Returns:
         Comparison.
 
     Raises:
-        ValueError: the trajectory has no outputs on x_test.
+        ValueError: the trajectory has no outputs on x_test, or of another shape than the labels.
     """
-    if trajectory.test_outputs.shape[-1] != x_test.shape[0]:
+    if getattr(trajectory.train_outputs, "shape", ())[1:] != np.shape(y):
+        raise ValueError(f"trajectory: expected outputs of the shape of y, {np.shape(y)}, and no summary of them")
+    if trajectory.test_outputs.shape[1:] != np.shape(y_test):
         raise ValueError(
             f"trajectory: expected outputs on the {x_test.shape[0]} samples of x_test, "
-            f"got {trajectory.test_outputs.shape[-1]}; pass x_test to train"
+            f"got {trajectory.test_outputs.shape[1]}; pass x_test to train"
         )
     on_train, on_test = model.predict(x, trajectory.steps), model.predict(x_test, trajectory.steps)
-    half_mean_square = lambda errors: jnp.mean(errors**2, axis=-1) / 2
-    gap = (trajectory.test_outputs - on_test) ** 2
+    squares = lambda errors: errors**2 if np.ndim(y) == 1 else jnp.sum(errors**2, axis=-1)
+    half_mean_square = lambda errors: jnp.mean(squares(errors), axis=-1) / 2
+    gap = squares(trajectory.test_outputs - on_test)
     return Comparison(
         steps=trajectory.steps,
         network_train_loss=trajectory.train_loss,
-        linear_train_loss=half_mean_square(on_train - y[None, :]),
-        network_test_loss=half_mean_square(trajectory.test_outputs - y_test[None, :]),
-        linear_test_loss=half_mean_square(on_test - y_test[None, :]),
+        linear_train_loss=half_mean_square(on_train - y[None]),
+        network_test_loss=half_mean_square(trajectory.test_outputs - y_test[None]),
+        linear_test_loss=half_mean_square(on_test - y_test[None]),
         linear_limit_loss=half_mean_square(model.predict_limit(x) - y),
-        train_discrepancy=jnp.mean((trajectory.train_outputs - on_train) ** 2, axis=1),
+        train_discrepancy=jnp.mean(squares(trajectory.train_outputs - on_train), axis=1),
         test_discrepancy=jnp.mean(gap, axis=1),
         population_discrepancy=jnp.mean(jnp.minimum(gap, 1.0), axis=1),
-        linear_test_power=jnp.mean(on_test**2, axis=1),
+        linear_test_power=jnp.mean(squares(on_test), axis=1),
         diverged_at=trajectory.diverged_at,
         stable_learning_rate=trajectory.stable_learning_rate,
     )

@@ -2,6 +2,7 @@ r"""Gradient descent in one compiled program, with outputs recorded along the wa
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,13 @@ from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._labels import as_labels, check_labels
 from earlytime._networks import applied, check_independent, check_outputs, partition
 from earlytime._stable_rates import limits_wanted, split, stable_share
-from earlytime._validation import check_data, check_integer, check_momentum, check_not_negative, is_concrete
+from earlytime._training_checks import check_batches, check_optimizer, check_record_steps, rates_per_leaf
+from earlytime._validation import check_data, check_integer, check_momentum, is_concrete
 from earlytime.losses import Loss, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
 from jaxtyping import Array, Int, Num, PRNGKeyArray, PyTree
 
+_STATIC = ("apply_fn", "optimizer", "observe", "summarize", "block_size", "frozen", "loss_fn", "batch_size")
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
 
@@ -26,16 +29,18 @@ def train(
     x: Num[AnyArray, "n ..."],
     y: Num[AnyArray, "n ..."],
     *,
-    learning_rate: float | PyTree,
+    learning_rate: float | PyTree = None,
     num_steps: Whole | Int[Array, ""],
     record_steps: Steps,
     loss: Loss = "squared",
     momentum: Real = 0.0,
+    optimizer: Any = None,
     batch_size: Whole | None = None,
     key: PRNGKeyArray | None = None,
     x_test: Num[AnyArray, "n_test ..."] | None = None,
     y_test: Num[AnyArray, "n_test ..."] | None = None,
     observe: Callable | None = None,
+    summarize: Callable | None = None,
     state: TrainingState | None = None,
     block_size: Whole | None = None,
 ) -> Trajectory:
@@ -54,18 +59,21 @@ def train(
             numbers, random keys, None, functions and flax.nnx's statistics ride along.
         x: (n, ...) inputs.
         y: (n,) or (n, k) labels.
-        learning_rate: η, one number or a pytree prefix of params; 0.0 freezes a layer.
+        learning_rate: η, one number or a pytree prefix of params; 0.0 freezes a layer. None with an optimizer.
         num_steps: the last step.
         record_steps: increasing steps between 0 and num_steps to record, before their update.
         loss: "squared"; "cross_entropy", for outputs (n,) with labels ±1, or outputs (n, k) with
             classes 0 … k - 1 or (n, k) probabilities; or a function (outputs, y) -> (n,) of ℓ.
         momentum: β, heavy ball; 0.0 is plain gradient descent.
+        optimizer: in place of gradient descent, a transformation of optax's: anything with `init(params)` and
+            `update(gradients, state, params)`. It sees params with None in the place of what is not trained.
         batch_size: samples per step, drawn without replacement in epochs of n // batch_size steps;
             None: all of them.
         key: random key of the mini-batches; needed with batch_size.
         x_test: (n_test, ...) inputs whose outputs are recorded too.
         y_test: (n_test,) their labels.
         observe: a function of the parameters, evaluated at the recorded steps.
+        summarize: a function of the outputs (n, ...); what it makes of them is recorded in their place.
         state: the `.state` of a trajectory to go on from, in place of params; steps go on counting.
         block_size: samples whose hidden layer is in memory at once; None: as suits the device.
 
@@ -74,7 +82,7 @@ def train(
 
     Raises:
         ValueError: wrong shapes, data that are not finite, labels that do not fit the loss, a
-            learning rate that is negative, not finite or not a prefix of params, record steps that
+            learning rate that is missing, negative, not finite or not a prefix of params, record steps that
             do not increase or leave [0, num_steps], a momentum outside [0, 1), a batch_size above n
             or without a key; parameters that are complex, or none; where they can be looked at, outputs that
             depend on other samples (batch normalization in training mode) or on chance (dropout).
@@ -106,13 +114,14 @@ def train(
         check_integer("block_size", block_size, at_least=1)
     if is_concrete((num_steps, record_steps)):  # traced, they make no other program; only their number does
         check_integer("num_steps", num_steps, at_least=0)
-        _check_record_steps(record_steps, num_steps, state)
+        check_record_steps(record_steps, num_steps, state)
         record_steps = np.asarray(record_steps, dtype=np.int32)
     check_momentum(momentum)
-    _check_batches(batch_size, key, np.shape(x)[0])
+    check_batches(batch_size, key, np.shape(x)[0])
+    check_optimizer(optimizer, learning_rate, momentum)
     trained, rest = partition(params if state is None else state.params)
     x, x_test = single(x), None if x_test is None else single(x_test)
-    rates = rest.pick(_rates_per_leaf(learning_rate, params))
+    rates = rest.pick(rates_per_leaf(1.0 if optimizer is not None else learning_rate, params))
     outputs = check_outputs(apply_fn, trained, rest, x)
     loss_fn = resolve_loss(loss)
     check_labels(loss, outputs, y)
@@ -141,53 +150,22 @@ def train(
             None if state is None else state._replace(params=None),
             beta,
             key,
+            optimizer=optimizer,
             observe=observe,
+            summarize=summarize,
             loss_fn=loss_fn,
             batch_size=batch_size,
             **fixed,
         )
-        if int(run.diverged_at) >= 0 if is_concrete(run.diverged_at) else limits_wanted.get():
+        looks = int(run.diverged_at) >= 0 if is_concrete(run.diverged_at) else limits_wanted.get()
+        if looks and optimizer is None:
             share = stable_share(trained, rest, x, rates, run.diverged_at, **fixed)
             run = run._replace(stable_learning_rate=jax.tree.map(lambda rate: rate * share, learning_rate))
     final = rest.join(run.params)
     return run._replace(params=final, state=run.state._replace(params=final))
 
 
-def _check_batches(batch_size: Whole | None, key, num_samples: int) -> None:
-    if batch_size is None:
-        return
-    check_integer("batch_size", batch_size, at_least=1, at_most=num_samples)
-    if key is None:
-        raise ValueError("key: expected a random key, which batch_size needs")
-
-
-def _check_record_steps(record_steps, num_steps, state: TrainingState | None) -> None:
-    steps = np.asarray(record_steps)
-    if steps.ndim != 1 or steps.size == 0 or not np.issubdtype(steps.dtype, np.integer):
-        raise ValueError(f"record_steps: expected a sequence of whole numbers, got {record_steps!r}")
-    if np.any(np.diff(steps) <= 0):
-        raise ValueError(f"record_steps: expected increasing steps, got {record_steps!r}")
-    first = int(state.step) if state is not None and is_concrete(state.step) else 0
-    if steps[0] < first or steps[-1] > num_steps:
-        raise ValueError(
-            f"record_steps: expected steps from {first} to num_steps = {num_steps}, got {steps[0]} to {steps[-1]}"
-        )
-
-
-def _rates_per_leaf(learning_rate, params) -> list:
-    """The learning rate of every leaf of params, from one number or a pytree prefix."""
-    try:
-        rates = jax.tree.leaves(
-            jax.tree.map(lambda rate, part: jax.tree.map(lambda _: rate, part), learning_rate, params)
-        )
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"learning_rate: expected a number or a pytree prefix of params ({error})") from None
-    for rate in rates:
-        check_not_negative("learning_rate", rate)
-    return rates
-
-
-@functools.partial(jax.jit, static_argnames=("apply_fn", "observe", "block_size", "frozen", "loss_fn", "batch_size"))
+@functools.partial(jax.jit, static_argnames=_STATIC)
 def _train(
     start,
     rest,
@@ -204,7 +182,9 @@ def _train(
     key,
     *,
     apply_fn,
+    optimizer,
     observe,
+    summarize,
     block_size,
     frozen,
     loss_fn,
@@ -239,10 +219,20 @@ def _train(
         bad = ~jnp.isfinite(loss) | (loss > _DIVERGED * first_loss)
         return first_loss, jnp.where((diverged_at < 0) & bad, step, diverged_at)
 
+    def optimized(moving, direction, state):
+        try:
+            updates, state = optimizer.update(rest.alone(direction), state, rest.alone(moving))
+        except TypeError as error:
+            raise ValueError(f"optimizer: expected update(gradients, state, params), got {error}") from error
+        return [p + jnp.asarray(u, p.dtype) for p, u in zip(moving, jax.tree.leaves(updates), strict=True)], state
+
     def descend(_, carry):
         moving, step, first_loss, diverged_at, velocity = carry
         loss, direction = loss_and_gradient(moving, step)
         first_loss, diverged_at = mark(step, loss, first_loss, diverged_at)
+        if optimizer is not None:
+            moving, velocity = optimized(moving, direction, velocity)
+            return moving, step + 1, first_loss, diverged_at, velocity
         if momentum is not None:
             direction = velocity = [jnp.asarray(momentum, g.dtype) * v + g for v, g in zip(velocity, direction)]
         moving = [p - jnp.asarray(rates[i], p.dtype) * g for i, p, g in zip(trained, moving, direction)]
@@ -256,15 +246,19 @@ def _train(
         first_loss, diverged_at = mark(step, train_loss, first_loss, diverged_at)
         test_loss = jnp.nan if y_test is None else jnp.mean(loss_fn(test_outputs, y_test))
         observed = None if observe is None else observe(rest.join(assemble(moving)))
+        if summarize is not None:
+            train_outputs, test_outputs = summarize(train_outputs), summarize(test_outputs)
         row = (train_loss, jnp.asarray(test_loss, train_loss.dtype), train_outputs, test_outputs, observed)
         return (moving, step, first_loss, diverged_at, velocity), row
 
     dtype = jax.eval_shape(outputs, moving, x).dtype
     still = None if momentum is None else [jnp.zeros_like(leaf) for leaf in moving]
+    if optimizer is not None:
+        still = optimizer.init(rest.alone(moving))
     if state is None:
         begin = (moving, jnp.asarray(0), jnp.asarray(jnp.nan, dtype), jnp.asarray(-1), still)
     else:
-        velocity = still if momentum is None or state.velocity is None else state.velocity
+        velocity = still if still is None or state.velocity is None else state.velocity
         begin = (moving, state.step, state.first_loss, state.diverged_at, velocity)
     # The last step is one more record, which is then dropped: one loop to compile instead of two.
     carry, rows = jax.lax.scan(record, begin, jnp.append(record_steps, jnp.asarray(num_steps, record_steps.dtype)))
@@ -281,6 +275,6 @@ def _train(
         params,
         observed,
         diverged_at,
-        jax.tree.map(lambda rate: jnp.full_like(rate, jnp.nan, dtype=dtype), learning_rate),
+        jax.tree.map(lambda rate: jnp.full_like(rate, jnp.nan, dtype=dtype), rates[0] if optimizer else learning_rate),
         TrainingState(params, step, first_loss, diverged_at, velocity),
     )

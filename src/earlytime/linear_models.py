@@ -26,26 +26,28 @@ class LinearModel(NamedTuple):
         learning_rate: η.
         eigenvalues: (p,) of the feature covariance ΨᵀΨ/n, increasing.
         eigenvectors: (p, p), its columns.
-        projections: (p,) the eigenvectors' share of Ψᵀy/n.
+        projections: (p,) the eigenvectors' share of Ψᵀy/n, y without the start; (p, k) for k outputs.
         rounding: eigenvalues up to this multiple of the largest one are rounding; of them nothing is learned once it
             would show.
+        start: x: (n, d) -> (n,) or (n, k), the outputs at step 0; None: 0.
     """
 
     features: Callable
     learning_rate: Real
     eigenvalues: Float[AnyArray, " p"]
     eigenvectors: Float[AnyArray, "p p"]
-    projections: Float[AnyArray, " p"]
+    projections: Float[AnyArray, "p ..."]
     rounding: Real
+    start: Callable | None = None
 
-    def coefficients(self, steps: Steps) -> Float[Array, "... p"]:
+    def coefficients(self, steps: Steps) -> Float[Array, "..."]:
         r"""β at the given steps: $\beta_t = U \frac{1 - (1 - \eta\lambda)^t}{\lambda} U^\top \Psi^\top y/n$.
 
         Args:
             steps: one whole number, or several.
 
         Returns:
-            (p,), or (len(steps), p).
+            (p,), or (len(steps), p); with a last axis of k for k outputs.
 
         Raises:
             ValueError: steps that are negative or not whole.
@@ -54,9 +56,12 @@ class LinearModel(NamedTuple):
 
     def _coefficients(self, steps):
         gain = _decay.gain(self.learning_rate, self.eigenvalues, steps, rounding=self.rounding)
-        return (gain * along(gain, self.projections)) @ self.eigenvectors.T
+        if self.projections.ndim == 1:
+            return (gain * along(gain, self.projections)) @ self.eigenvectors.T
+        gain = gain[..., None]
+        return self.eigenvectors @ (gain * along(gain, self.projections))
 
-    def predict(self, x: Num[AnyArray, "n d"], steps: Steps) -> Float[Array, "... n"]:
+    def predict(self, x: Num[AnyArray, "n d"], steps: Steps) -> Float[Array, "..."]:
         """Outputs on x at any step of gradient descent, exactly.
 
         Args:
@@ -64,27 +69,33 @@ class LinearModel(NamedTuple):
             steps: one whole number, or several.
 
         Returns:
-            (n,) for one step, (len(steps), n) for several.
+            (n,) for one step, (len(steps), n) for several; with a last axis of k for k outputs.
 
         Raises:
             ValueError: steps that are negative or not whole.
         """
         return self._outputs(self._coefficients(steps), x)
 
-    def predict_limit(self, x: Num[AnyArray, "n d"]) -> Float[Array, " n"]:
+    def predict_limit(self, x: Num[AnyArray, "n d"]) -> Float[Array, "n ..."]:
         """Outputs on x after infinitely many steps: the least-squares fit of smallest norm."""
         xp = np if is_concrete(self.eigenvalues) else jnp
         rounding = xp.maximum(self.rounding, len(self.eigenvalues) * float(jnp.finfo(self.eigenvalues.dtype).eps))
         seen = self.eigenvalues > rounding * self.eigenvalues[-1]
         gain = xp.where(seen, 1 / xp.where(seen, self.eigenvalues, 1.0), 0.0)
+        gain = gain if self.projections.ndim == 1 else gain[:, None]
         return self._outputs(self.eigenvectors @ (gain * self.projections), x)
 
     def _outputs(self, coefficients, x):
         psi = real("features", self.features(floating("x", x)))
-        if is_concrete((coefficients, psi)):
-            outputs = np.asarray(coefficients, np.float64) @ np.asarray(psi, np.float64).T
-            return jnp.asarray(np.asarray(outputs, psi.dtype))
-        return jnp.asarray(coefficients, psi.dtype) @ psi.T
+        start = None if self.start is None else real("start", self.start(x), psi.dtype)
+        known = is_concrete((coefficients, psi, start))
+        xp: Any = np if known else jnp
+        dtype = np.float64 if known else psi.dtype
+        coefficients, design = xp.asarray(coefficients, dtype), xp.asarray(psi, dtype)
+        outputs = coefficients @ design.T if self.projections.ndim == 1 else design @ coefficients
+        if start is not None:
+            outputs = outputs + along(outputs, xp.asarray(start, dtype))
+        return jnp.asarray(np.asarray(outputs, psi.dtype) if known else outputs)
 
     @property
     def stable_learning_rate(self) -> Float[AnyArray, ""]:
@@ -93,17 +104,23 @@ class LinearModel(NamedTuple):
 
 
 def linear_model(
-    features: Callable, x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"], *, learning_rate: LearningRate
+    features: Callable,
+    x: Num[AnyArray, "n d"],
+    y: Num[AnyArray, "n ..."],
+    *,
+    learning_rate: LearningRate,
+    start: Callable | None = None,
 ) -> LinearModel:
-    r"""Solve gradient descent on the squared loss for the linear model βᵀψ(x), β = 0 at step 0.
+    r"""Solve gradient descent on the squared loss for the linear model f₀(x) + βᵀψ(x), β = 0 at step 0.
 
-    $$\beta_{t+1} = \beta_t - \frac{\eta}{n} \Psi^\top (\Psi\beta_t - y)$$
+    $$\beta_{t+1} = \beta_t - \frac{\eta}{n} \Psi^\top (f_0 + \Psi\beta_t - y)$$
 
     Args:
         features: x: (n, d) -> (n, p), such as `early_time_features(...)`.
         x: (n, d) training inputs.
-        y: (n,) training labels.
+        y: (n,) training labels, or (n, k), of which each learns by itself.
         learning_rate: η, the network's, or a function of the largest stable one: `lambda limit: limit / 2`.
+        start: f₀, x -> (n,) or (n, k), the network's outputs at step 0; None: they are 0.
 
     Returns:
         LinearModel, whose `.predict(x_new, steps)` is exact at any step.
@@ -121,9 +138,15 @@ def linear_model(
          [ 0.5  -0.5 ]
          [ 0.75 -0.75]]
     """
-    check_data(x, y)
+    check_data(x, y, several=True)
     x, y = floating("x", x), floating("y", y)
     psi = real("features", features(x))
+    if start is not None:
+        outputs = real("start", start(x))
+        if outputs.shape != y.shape:
+            raise ValueError(f"start: expected outputs of the shape of y, {y.shape}, got {outputs.shape}")
+        known = is_concrete((outputs, y))
+        y = np.asarray(y, np.float64) - np.asarray(outputs, np.float64) if known else real("y", y) - outputs
     (n, p), eps = psi.shape, float(jnp.finfo(psi.dtype).eps)
     known = is_concrete((psi, y))
     xp: Any = np if known else jnp
@@ -132,7 +155,7 @@ def linear_model(
     psi, y = (xp.asarray(part, np.float64 if known else psi.dtype) for part in (psi, y))
     eigenvalues, vectors = xp.linalg.eigh(psi.T @ psi / n)
     projections = vectors.T @ (psi.T @ y) / n
-    model = LinearModel(features, 1.0, xp.maximum(eigenvalues, 0), vectors, projections, rounding)
+    model = LinearModel(features, 1.0, xp.maximum(eigenvalues, 0), vectors, projections, rounding, start)
     rate = _decay.resolve_learning_rate(learning_rate, model.stable_learning_rate)
     check_not_negative("learning_rate", rate)
     return model._replace(learning_rate=rate)
@@ -141,10 +164,11 @@ def linear_model(
 def early_time_model(
     moments: GaussianMoments,
     x: Num[AnyArray, "n d"],
-    y: Num[AnyArray, " n"],
+    y: Num[AnyArray, "n ..."],
     *,
     trained: str,
     learning_rate: LearningRate,
+    start: Callable | None = None,
 ) -> LinearModel:
     r"""The linear model that a two-layer network follows early on, with Tr Σ² estimated from x.
 
@@ -158,9 +182,10 @@ def early_time_model(
     Args:
         moments: of the activation, from `gaussian_moments`.
         x: (n, d) training inputs of mean zero, n >= 2.
-        y: (n,) training labels.
+        y: (n,) training labels, or (n, k).
         trained: "first", "second" or "both": the network's layers that are trained.
         learning_rate: η, the network's, or a function of the largest stable one: `lambda limit: limit / 2`.
+        start: as in `linear_model`.
 
     Returns:
         LinearModel.
@@ -179,4 +204,4 @@ def early_time_model(
     trace = estimate_trace_sigma_squared(x)
     features = early_time_features(moments, trained=trained, dim=x.shape[1], trace_sigma_squared=trace)
     # mypy does not see that a NamedTuple with `__call__` can be called.
-    return linear_model(features, x, y, learning_rate=learning_rate)  # type: ignore[arg-type]
+    return linear_model(features, x, y, learning_rate=learning_rate, start=start)  # type: ignore[arg-type]

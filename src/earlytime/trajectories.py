@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 
 class TrainingState(NamedTuple):
-    """What training goes on from; velocity is None without momentum."""
+    """What training goes on from; velocity is None without momentum, and with an optimizer the optimizer's state."""
 
     params: PyTree
     step: Int[Array, ""]
@@ -34,22 +34,23 @@ class Trajectory(NamedTuple):
         steps: (r,) the recorded steps.
         train_loss: (r,) the loss over all training samples, 1/(2n) Σ (f(x_i) - y_i)² for the
             squared one; test_loss likewise (nan without test labels).
-        train_outputs: (r, n) or (r, n, k); test_outputs likewise, with no samples where there are
-            no test inputs.
+        train_outputs: (r, n) or (r, n, k), or what `summarize` made of them; test_outputs likewise, with no
+            samples where there are no test inputs.
         params: the parameters after the last step.
         observed: `observe(params)` at every recorded step, or None.
         diverged_at: the first step whose loss was not finite or 10⁶ times the first; -1: never.
         stable_learning_rate: like learning_rate, scaled to the limit 2n/λ_max of the empirical
             tangent kernel at the first step of this call; nan unless the run diverged. That is the
-            limit of gradient descent on the squared loss; momentum β raises it by 1 + β.
+            limit of gradient descent on the squared loss; momentum β raises it by 1 + β. With an optimizer,
+            NaN.
         state: what `train(..., state=)` goes on from.
     """
 
     steps: Int[Array, " r"]
     train_loss: Float[Array, " r"]
     test_loss: Float[Array, " r"]
-    train_outputs: Float[Array, "r n ..."]
-    test_outputs: Float[Array, "r n_test ..."]
+    train_outputs: Any
+    test_outputs: Any
     params: PyTree
     observed: Any
     diverged_at: Int[Array, ""]
@@ -123,8 +124,10 @@ def _how_it_diverged(run, index: tuple[int, ...]) -> str:
     limits = jax.tree.map(
         lambda rate: float(np.broadcast_to(rate, np.shape(run.diverged_at))[index]), run.stable_learning_rate
     )
-    limit = f"{limits:.4g}" if isinstance(limits, float) else f"{limits}"
     which = f" of run {', '.join(map(str, index))}" if np.size(run.diverged_at) > 1 else ""
+    if isinstance(limits, float) and np.isnan(limits):
+        return f"optimizer: training diverged at step {step}{which}; its steps are too long"
+    limit = f"{limits:.4g}" if isinstance(limits, float) else f"{limits}"
     return (
         f"learning_rate: training diverged at step {step}{which}"
         f"; the stable limit 2n/lambda_max of the empirical tangent kernel is {limit}"
