@@ -9,6 +9,7 @@ import warnings
 
 from earlytime import (
     activations,
+    affine_fits,
     affine_kernels,
     announcement,
     cifar10,
@@ -18,18 +19,22 @@ from earlytime import (
     curvature,
     deep_kernels,
     deep_networks,
+    diagnosis,
     features,
     function_space,
     gaussian_processes,
     gradient_descent,
     images,
     infinite_width,
+    input_statistics,
     inputs,
     kernels,
     krylov,
     linear_models,
+    linear_ranges,
     linearization,
     losses,
+    nearest_kernels,
     networks,
     operators,
     parameterization,
@@ -52,6 +57,7 @@ from earlytime.comparison import compare
 from earlytime.convolutional_networks import convolutional, residual
 from earlytime.curvature import hessian_norm
 from earlytime.deep_networks import fully_connected
+from earlytime.diagnosis import Diagnosis, diagnose
 from earlytime.features import early_time_features, estimate_trace_sigma_squared
 from earlytime.function_space import kernel_dynamics
 from earlytime.gradient_descent import train
@@ -71,6 +77,7 @@ from earlytime.trajectories import log_spaced_steps, require_finite
 from earlytime.two_layer_kernels import two_layer_kernel
 
 __all__ = [
+    "Diagnosis",
     "Network",
     "Task",
     "TwoLayerParams",
@@ -78,6 +85,7 @@ __all__ = [
     "check_parameters",
     "compare",
     "convolutional",
+    "diagnose",
     "early_time_features",
     "early_time_model",
     "estimate_trace_sigma_squared",
@@ -147,8 +155,10 @@ _MOVED = {
 
 
 def __getattr__(name: str):
-    if name == "plotting":  # imported late: matplotlib and seaborn take a second
-        return importlib.import_module("earlytime.plotting")
+    if name in ("plotting", "diagnosis_plots"):  # imported late: matplotlib and seaborn take a second
+        return importlib.import_module(f"earlytime.{name}")
+    if name == "plot_diagnoses":
+        return importlib.import_module("earlytime.diagnosis_plots").plot_diagnoses
     if name not in _MOVED:
         raise AttributeError(f"module 'earlytime' has no attribute {name!r}")
     home = _MOVED[name]

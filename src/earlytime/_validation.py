@@ -63,6 +63,14 @@ def check_not_negative(name: str, value) -> None:
         raise ValueError(f"{name}: expected at least 0, got {np.min(value)}")
 
 
+def check_tolerances(tolerances):
+    """The tolerances as an array; raises unless they are between 0 and 1 and increase."""
+    values = np.atleast_1d(np.asarray(tolerances, np.float64))
+    if values.ndim != 1 or not values.size or np.any(~(values > 0) | ~(values < 1)) or np.any(np.diff(values) <= 0):
+        raise ValueError(f"tolerances: expected increasing numbers between 0 and 1, got {tolerances}")
+    return values
+
+
 def check_momentum(momentum) -> None:
     """Raise if a concrete momentum is outside of [0, 1)."""
     check_finite("momentum", momentum)

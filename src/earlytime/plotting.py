@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 # Network and linear model have these colours on every page (Okabe-Ito, colour-blind safe).
 NETWORK, LINEAR = "#0072B2", "#D55E00"
 _SMALLEST = 11  # points: nine pixels or more in the book, where a figure is at most 11 inches wide
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 _MARKERS = "osD^vPX*"
 
 
@@ -27,7 +27,7 @@ def use_style() -> None:
     In a notebook they are put out below their cell as SVG, sharp on any screen, whatever `MPLBACKEND` says.
     """
     _put_out_below_cells()
-    sns.set_theme(style="ticks", context="notebook", palette=_PALETTE)
+    sns.set_theme(style="ticks", context="notebook", palette=PALETTE)
     plt.rcParams.update(
         {
             "figure.figsize": (7.0, 4.0),
@@ -92,7 +92,7 @@ def plot_trajectories(
     """
     axes = plt.subplots()[1] if axes is None else axes
     seen: dict[str, int] = {}
-    others = iter(_PALETTE[2:] * len(curves))
+    others = iter(PALETTE[2:] * len(curves))
     for label, values in curves.items():
         kind = label.split()[0].lower().rstrip(":,")
         ours = {"network": NETWORK, "linear": LINEAR}.get(kind)

@@ -1,0 +1,262 @@
+r"""A network's path through training, measured at its own parameters against the expansion around the start."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from earlytime._arrays import AnyArray
+from earlytime._blocks import fitting_block, map_blocks
+from earlytime._labels import as_labels
+from earlytime._networks import Rest, applied, partition
+from earlytime.affine_fits import affine_share
+from earlytime.gradient_descent import train
+from earlytime.kernels import averaged_kernel
+from earlytime.losses import Loss, resolve_loss
+from earlytime.nearest_kernels import kernel_turn
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+_NUM_KERNELS = 6  # along a path
+
+
+class Path(NamedTuple):
+    r"""What was measured at the recorded steps; NaN where something has no value, as at the start.
+
+    Attributes:
+        steps: (r,) the first is the start.
+        loss: (r,) the mean over the samples that are measured.
+        remainder: (r,) ‖f_t - f₀ - JΔ_t‖/‖f_t - f₀‖, Δ_t = θ_t - θ₀, at the network's own parameters.
+        remainder_floor: (r,) what rounding alone makes of it.
+        affine_share: (r,) R² of f_t - f₀ by an affine function of the inputs, on samples left out.
+        affine_floor: (r,) the same with the inputs of other samples.
+        kernel_change: (r,) ‖K_t - K₀‖/‖K₀‖, Frobenius norms, as `earlytime.kernels.kernel_change`.
+        kernel_scale: (r,) how much the kernel grew, off the direction of the ones.
+        kernel_turn: (r,) 1 - centered alignment (CKA) with the kernel at the start.
+        turn_floor: what rounding alone makes of the turn.
+        distance: (r,) ‖θ_t - θ₀‖.
+    """
+
+    steps: Int[np.ndarray, " r"]
+    loss: Float[np.ndarray, " r"]
+    remainder: Float[np.ndarray, " r"]
+    remainder_floor: Float[np.ndarray, " r"]
+    affine_share: Float[np.ndarray, " r"]
+    affine_floor: Float[np.ndarray, " r"]
+    kernel_change: Float[np.ndarray, " r"]
+    kernel_scale: Float[np.ndarray, " r"]
+    kernel_turn: Float[np.ndarray, " r"]
+    turn_floor: float
+    distance: Float[np.ndarray, " r"]
+
+
+class Escape(NamedTuple):
+    """When the remainder reached a tolerance.
+
+    Attributes:
+        below: the last recorded step before.
+        above: the first recorded step after; None: never in this run.
+        step: between the two, with the remainder as a power law of the step; infinite: never in this run.
+        share: of the loss's fall over the run, by then; NaN where the loss did not fall.
+    """
+
+    below: int
+    above: int | None
+    step: float
+    share: float
+
+
+class Problem(NamedTuple):
+    """What every run shares.
+
+    Attributes:
+        apply_fn, loss: the user's.
+        x, y: (n, ...) all samples, for training.
+        chosen: the samples that are measured; of them the first `num_kernel`, or `num_turn` on the way, for kernels.
+        features: (n, d) what stands for the inputs.
+        steps: to record, the first is 0.
+        optimizer: a transformation of optax's, or None.
+        batch_size: of training.
+        tolerances: (t,).
+        key: of everything that is random.
+    """
+
+    apply_fn: Callable
+    loss: Loss
+    x: Array
+    y: Array
+    chosen: Int[np.ndarray, " m"]
+    num_kernel: int
+    num_turn: int
+    features: AnyArray
+    steps: tuple[int, ...]
+    optimizer: Any
+    batch_size: int | None
+    tolerances: Float[np.ndarray, " t"]
+    key: PRNGKeyArray
+
+    @property
+    def samples(self) -> tuple[Array, Array]:
+        """The inputs and labels that are measured."""
+        return self.x[self.chosen], self.y[self.chosen]
+
+
+def trained_states(problem: Problem, params, rate) -> Iterator[tuple[int, PyTree]]:
+    """(step, params) at the recorded steps of a run, the start left out; it ends where the run diverges."""
+    how: dict[str, Any] = {"learning_rate": rate} if problem.optimizer is None else {"optimizer": problem.optimizer}
+    batches: dict[str, Any] = {"batch_size": problem.batch_size, "key": jax.random.fold_in(problem.key, 3)}
+    state = None
+    for step in problem.steps[1:]:
+        run = train(
+            problem.apply_fn,
+            params,
+            problem.x,
+            problem.y,
+            num_steps=step,
+            record_steps=(step,),
+            loss=problem.loss,
+            summarize=_nothing,
+            state=state,
+            **how,
+            **(batches if problem.batch_size else {}),
+        )
+        state = run.state
+        if int(run.diverged_at) >= 0:
+            return
+        yield step, run.params
+
+
+def _nothing(outputs):
+    return jnp.zeros(())
+
+
+def kernel_at(problem: Problem, params, num_samples: int) -> Float[np.ndarray, "m m"]:
+    """The tangent kernel on the first of the samples that are measured, averaged over outputs."""
+    trained, rest = partition(params)
+    chosen = problem.x[problem.chosen[:num_samples]]
+    return np.asarray(_averaged(trained, rest, chosen, apply_fn=problem.apply_fn))
+
+
+@functools.partial(jax.jit, static_argnames="apply_fn")
+def _averaged(trained, rest: Rest, x, *, apply_fn):
+    return averaged_kernel(apply_fn, rest.join(trained), x)
+
+
+def length(leaves) -> float:
+    """The norm of several arrays together."""
+    return float(np.sqrt(sum(np.sum(np.asarray(leaf, np.float64) ** 2) for leaf in leaves)))
+
+
+@functools.partial(jax.jit, static_argnames=("apply_fn", "loss_fn", "block_size"))
+def _expansion(start, rest, now, x, y, *, apply_fn, loss_fn, block_size):
+    """f at θ_t, the first-order change JΔ_t, and the loss."""
+    f = applied(apply_fn, rest)
+    change = [a - b for a, b in zip(now, start)]
+    outputs = map_blocks(lambda block: f(now, block), x, block_size)
+    push = lambda block: jax.jvp(lambda p: f(p, block), (start,), (change,))[1]
+    return outputs, map_blocks(push, x, block_size), jnp.mean(loss_fn(outputs, y))
+
+
+def measure_path(problem: Problem, params, start_kernel, states, num_records: int, clock, bar):
+    """Measure (step, params) one after the other, until they end or are not finite: the path, and the last params."""
+    x, y = problem.samples
+    trained, rest = partition(params)
+    outputs = jax.eval_shape(lambda p, x: problem.apply_fn(rest.join(p), x), trained, x)
+    expand = functools.partial(
+        _expansion,
+        trained,
+        rest,
+        x=x,
+        y=as_labels(problem.loss, outputs, y),
+        apply_fn=problem.apply_fn,
+        loss_fn=resolve_loss(problem.loss),
+        block_size=fitting_block(functools.partial(applied(problem.apply_fn, rest), trained), x),
+    )
+    with clock("path"):
+        f_0, _, loss_0 = (np.asarray(each, np.float64) for each in expand(trained))
+        rounded = _rounded(trained, problem.key)
+        noise = np.linalg.norm(np.asarray(expand(rounded)[0], np.float64) - f_0)
+        turn_kernel = start_kernel[: problem.num_turn, : problem.num_turn]
+        floor = kernel_turn(kernel_at(problem, rest.join(rounded), problem.num_turn), turn_kernel).turn
+    rows, changes, kernels, end = [], [], {}, params
+    with_kernel = set(np.linspace(0, num_records - 1, _NUM_KERNELS).astype(int))
+    while True:
+        with clock("training"):
+            state = next(states, None)
+        if state is None:
+            break
+        step, here = state
+        now = partition(here)[0]
+        with clock("path"):
+            f_t, first_order, loss = (np.asarray(each, np.float64) for each in expand(now))
+            if not np.all(np.isfinite(f_t)):
+                break
+            change = f_t - f_0
+            size = np.linalg.norm(change)
+            remainder = np.linalg.norm(change - first_order)
+            distance = length([np.asarray(a, np.float64) - np.asarray(b) for a, b in zip(now, trained)])
+            rows.append((step, loss, _over(remainder, size), _over(noise, size), distance))
+            changes.append(change.reshape(len(f_0), -1))
+            end = here
+        if len(rows) - 1 in with_kernel:
+            with clock("kernel"):
+                kernels[len(rows)] = kernel_at(problem, here, problem.num_turn)
+        bar.update()
+    return _as_path(problem, rows, changes, kernels, turn_kernel, float(loss_0), floor), end
+
+
+def _as_path(problem: Problem, rows, changes, kernels, start_kernel, loss_0, floor) -> Path:
+    steps, loss, remainder, remainder_floor, distance = (
+        np.array([first, *column]) for first, column in zip((0, loss_0, np.nan, np.nan, 0.0), zip(*rows, strict=True))
+    )
+    shares = affine_share(problem.features[problem.chosen], np.stack(changes), key=jax.random.fold_in(problem.key, 5))
+    change, scale, turn = (np.full(len(steps), np.nan) for _ in range(3))
+    change[0], scale[0], turn[0] = 0.0, 1.0, 0.0
+    for row, kernel in kernels.items():
+        scale[row], turn[row] = kernel_turn(kernel, start_kernel)
+        change[row] = np.linalg.norm(kernel - start_kernel) / np.linalg.norm(start_kernel)
+    return Path(
+        steps.astype(int),
+        loss,
+        remainder,
+        remainder_floor,
+        np.append(np.nan, shares.share),
+        np.append(np.nan, shares.floor),
+        change,
+        scale,
+        turn,
+        floor,
+        distance,
+    )
+
+
+def _rounded(trained, key) -> list:
+    """Parameters beside these, as far away as rounding puts them."""
+    keys = jax.random.split(jax.random.fold_in(key, 6), len(trained))
+    signs = [jax.random.rademacher(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, trained)]
+    return [leaf * (1 + jnp.finfo(leaf.dtype).eps * sign) for leaf, sign in zip(trained, signs)]
+
+
+def _over(numerator, denominator) -> float:
+    return float(numerator / denominator) if denominator > 0 else float("nan")
+
+
+def find_escape(path: Path, tolerance: float) -> Escape:
+    """When the remainder of a path first reached a tolerance, and what share of the loss's fall was done by then."""
+    above = np.flatnonzero(path.remainder >= tolerance)
+    fall = path.loss[0] - np.nanmin(path.loss)
+    if not above.size:
+        return Escape(int(path.steps[-1]), None, float("inf"), 1.0 if fall > 0 else float("nan"))
+    right = int(above[0])
+    left = right - 1
+    low, high = path.steps[left], path.steps[right]
+    before = path.remainder[left]
+    if left == 0 or not before > 0:
+        share, step = 0.0, float(low)
+    else:
+        share = float(np.log(tolerance / before) / np.log(path.remainder[right] / before))
+        step = float(low * (high / low) ** share)
+    reached = path.loss[left] + share * (path.loss[right] - path.loss[left])
+    done = float((path.loss[0] - reached) / fall) if fall > 0 else float("nan")
+    return Escape(int(low), int(high), step, done)

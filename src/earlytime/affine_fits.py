@@ -1,0 +1,209 @@
+r"""What an affine function of the inputs can do: the share of other outputs that it explains, and the best loss.
+
+By ridge regression; with fewer samples than five for each input, the strength of the ridge is what serves best on
+samples that were left out.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from earlytime._arrays import AnyArray
+from earlytime._labels import as_labels, check_labels
+from earlytime._validation import check_finite, check_real
+from earlytime.losses import Loss, resolve_loss
+from jaxtyping import Float, Num, PRNGKeyArray
+
+# Ridges in units of the mean eigenvalue of the features' covariance.
+_RIDGES = np.concatenate([[1e-8], np.logspace(-4, 3, 15)])
+_PER_INPUT = 5
+
+
+class AffineShare(NamedTuple):
+    """How much of some outputs is affine in the inputs.
+
+    Attributes:
+        share: (...,) R² on samples that the fit has not seen: 1 for an affine function, 0 or below for nothing.
+        floor: (...,) the same with the inputs of other samples: what chance gives.
+    """
+
+    share: Float[np.ndarray, "..."]
+    floor: Float[np.ndarray, "..."]
+
+
+def affine_share(
+    features: Num[AnyArray, "n d"], outputs: Num[AnyArray, "... n k"], *, key: PRNGKeyArray
+) -> AffineShare:
+    r"""The share of the outputs' variance that an affine function of the features explains, on samples left out.
+
+    $$R^2 = 1 - \frac{\sum_i \|g(x_i) - \hat g(x_i)\|^2}{\sum_i \|g(x_i) - \bar g\|^2}$$
+
+    where ĝ is fitted on one half of the samples and measured on the other, and both ways round. The ridge is that of
+    the smallest generalized cross-validation on the half that is fitted, each output together with the others.
+
+    Args:
+        features: (n, d), n >= 4.
+        outputs: (..., n, k); one share for every leading index. Outputs (n,) need a last axis.
+        key: random key of the halves.
+
+    Returns:
+        AffineShare; NaN for outputs that do not vary.
+
+    Raises:
+        ValueError: shapes that do not fit, fewer than four samples, numbers that are not finite.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(40, 3))
+        >>> found = affine_share(x, x @ np.ones((3, 1)) + 1, key=jax.random.key(0))
+        >>> print(f"{found.share:.3f}")
+        1.000
+    """
+    _check_features(features, at_least=4)
+    n = np.shape(features)[0]
+    if np.ndim(outputs) < 2 or np.shape(outputs)[-2] != n:
+        raise ValueError(f"outputs: expected shape (..., {n}, k), got {np.shape(outputs)}")
+    check_real("outputs", outputs)
+    check_finite("outputs", outputs)
+    phi, g = np.asarray(features, np.float64), np.asarray(outputs, np.float64)
+    order, other = (np.asarray(jax.random.permutation(each, n)) for each in jax.random.split(key))
+    halves = order[: n // 2], order[n // 2 :]
+    return AffineShare(_held_out(phi, g, halves), _held_out(phi[other], g, halves))
+
+
+def _held_out(phi, g, halves):
+    left, total = 0.0, 0.0
+    for fit, test in (halves, halves[::-1]):
+        predicted = _ridge(phi[fit], g[..., fit, :], phi[test])
+        left = left + np.sum((g[..., test, :] - predicted) ** 2, axis=(-2, -1))
+        off = g[..., test, :] - g[..., fit, :].mean(axis=-2, keepdims=True)
+        total = total + np.sum(off**2, axis=(-2, -1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, 1 - left / total, np.nan)
+
+
+def _ridge(phi, g, phi_new):
+    """Predictions on new samples, with the ridge that has the smallest generalized cross-validation."""
+    n = len(phi)
+    middle, spread = phi.mean(axis=0), phi.std(axis=0)
+    spread = np.where(spread > 0, spread, 1)
+    left, sizes, right = np.linalg.svd((phi - middle) / spread, full_matrices=False)
+    offset = g.mean(axis=-2, keepdims=True)
+    projected = left.T @ (g - offset)  # (..., r, k)
+    outside = np.sum((g - offset) ** 2, axis=(-2, -1)) - np.sum(projected**2, axis=(-2, -1))
+    unit = max(np.sum(sizes**2) / max(len(sizes), 1), np.finfo(float).tiny)
+    scores = []
+    for ridge in _RIDGES * unit:
+        missed = ridge / (sizes**2 + ridge)
+        residual = outside + np.sum((missed[:, None] * projected) ** 2, axis=(-2, -1))
+        free = 1 - (1 + np.sum(1 - missed)) / n
+        scores.append(residual / free**2 if free > 1e-9 else np.full_like(residual, np.inf))
+    ridge = (_RIDGES * unit)[np.argmin(scores, axis=0)][..., None, None]
+    weights = right.T @ (sizes[:, None] / (sizes[:, None] ** 2 + ridge) * projected)
+    return offset + (phi_new - middle) / spread @ weights
+
+
+class AffineBaseline(NamedTuple):
+    """The best affine predictor.
+
+    Attributes:
+        train_loss: on the samples that it was fitted to, all of them.
+        held_out_loss: on the quarter of the samples that a fit to the others has not seen.
+        ridge: the penalty ridge/2 ‖W‖² on the weights of standardized features; 0 where there are five samples for
+            each input.
+    """
+
+    train_loss: float
+    held_out_loss: float
+    ridge: float
+
+
+def affine_baseline(
+    features: Num[AnyArray, "n d"], y: AnyArray, *, loss: Loss, num_outputs: int | None, key: PRNGKeyArray
+) -> AffineBaseline:
+    r"""The smallest loss that an affine function Wφ(x) + c reaches, in the network's own loss.
+
+    By L-BFGS on standardized features.
+
+    Args:
+        features: (n, d), n >= 4.
+        y: labels as in `earlytime.train`.
+        loss: as in `earlytime.train`.
+        num_outputs: k for outputs (n, k), None for outputs (n,).
+        key: random key of the samples that are left out.
+
+    Returns:
+        AffineBaseline.
+
+    Raises:
+        ValueError: shapes that do not fit, fewer than four samples, numbers that are not finite.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(40, 2))
+        >>> best = affine_baseline(x, x @ np.ones(2) + 3, loss="squared", num_outputs=None, key=jax.random.key(0))
+        >>> print(f"{best.train_loss:.4f}")
+        0.0000
+    """
+    _check_features(features, at_least=4)
+    n, d = np.shape(features)
+    shape = (n,) if num_outputs is None else (n, num_outputs)
+    if np.shape(y)[:1] != (n,):
+        raise ValueError(f"y: expected one label for each of {n} samples, got {np.shape(y)}")
+    outputs = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
+    check_labels(loss, outputs, y)
+    labels = as_labels(loss, outputs, y)
+    phi = np.asarray(features, np.float64)
+    spread = phi.std(axis=0)
+    phi = (phi - phi.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    inputs = jnp.asarray(phi, jnp.result_type(float))
+    order = np.asarray(jax.random.permutation(key, n))
+    fit, test = order[n // 4 :], order[: n // 4]
+    ridges = [0.0] if n >= _PER_INPUT * d else list(np.logspace(-4, 2, 7))
+    found = []
+    for ridge in ridges:
+        weights = _fit(inputs[fit], labels[fit], loss, num_outputs, ridge)
+        found.append(_loss(weights, inputs[test], labels[test], loss, num_outputs))
+    best = int(np.nanargmin(found)) if np.any(np.isfinite(found)) else 0
+    weights = _fit(inputs, labels, loss, num_outputs, ridges[best])
+    return AffineBaseline(_loss(weights, inputs, labels, loss, num_outputs), found[best], float(ridges[best]))
+
+
+@functools.partial(jax.jit, static_argnames=("loss_fn", "num_outputs"))
+def _loss_and_slope(weights, x, y, ridge, *, loss_fn, num_outputs):
+    """The loss alone; and with the penalty, value and gradient."""
+
+    def objective(weights):
+        table = weights.reshape(x.shape[1] + 1, num_outputs or 1)
+        outputs = x @ table[:-1] + table[-1:]
+        loss = jnp.mean(loss_fn(outputs[:, 0] if num_outputs is None else outputs, y))
+        return loss + ridge / 2 * jnp.sum(table[:-1] ** 2), loss
+
+    (value, loss), slope = jax.value_and_grad(objective, has_aux=True)(weights)
+    return loss, value, slope
+
+
+def _loss(weights, x, y, loss, num_outputs) -> float:
+    single = jnp.asarray(weights, x.dtype)
+    found = _loss_and_slope(single, x, y, jnp.zeros((), x.dtype), loss_fn=resolve_loss(loss), num_outputs=num_outputs)
+    return float(found[0])
+
+
+def _fit(x, y, loss, num_outputs, ridge):
+    import scipy.optimize  # late: most programs fit nothing
+
+    evaluate = functools.partial(_loss_and_slope, loss_fn=resolve_loss(loss), num_outputs=num_outputs)
+
+    def objective(weights):
+        _, value, slope = evaluate(jnp.asarray(weights, x.dtype), x, y, jnp.asarray(ridge, x.dtype))
+        return float(value), np.asarray(slope, np.float64)
+
+    start = np.zeros((x.shape[1] + 1) * (num_outputs or 1))
+    return scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+
+
+def _check_features(features, *, at_least: int) -> None:
+    if np.ndim(features) != 2 or np.shape(features)[0] < at_least:
+        raise ValueError(f"features: expected shape (n, d) with n >= {at_least}, got {np.shape(features)}")
+    check_real("features", features)
+    check_finite("features", features)
