@@ -14,6 +14,12 @@ Numbers = Sequence | Num[AnyArray, "..."]
 Steps = Whole | Int[AnyArray, "..."] | Sequence[int]
 
 
+def host_random(key, *path: int) -> np.random.Generator:
+    """NumPy's random numbers from a key of JAX's, for what a program would not be worth; others for other paths."""
+    is_key = jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key)
+    return np.random.default_rng([*np.ravel(jax.random.key_data(key) if is_key else key).tolist(), *path])
+
+
 def single(array) -> jax.Array:
     """An array of JAX's, in which floating-point numbers of fewer than 32 bits are float32, others as they are."""
     array = jnp.asarray(array)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray
+from earlytime._arrays import AnyArray, host_random
 from earlytime._blocks import fitting_block, map_blocks
 from earlytime._labels import as_labels
 from earlytime._networks import Rest, applied, partition
@@ -16,6 +16,7 @@ from earlytime.gradient_descent import train
 from earlytime.kernels import averaged_kernel
 from earlytime.losses import Loss, resolve_loss
 from earlytime.nearest_kernels import kernel_turn
+from earlytime.trajectories import TrainingState
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 _NUM_KERNELS = 6  # along a path
@@ -99,14 +100,14 @@ class Problem(NamedTuple):
     @property
     def samples(self) -> tuple[Array, Array]:
         """The inputs and labels that are measured."""
-        return self.x[self.chosen], self.y[self.chosen]
+        return jnp.asarray(np.asarray(self.x)[self.chosen]), jnp.asarray(np.asarray(self.y)[self.chosen])
 
 
 def trained_states(problem: Problem, params, rate) -> Iterator[tuple[int, PyTree]]:
     """(step, params) at the recorded steps of a run, the start left out; it ends where the run diverges."""
     how: dict[str, Any] = {"learning_rate": rate} if problem.optimizer is None else {"optimizer": problem.optimizer}
-    batches: dict[str, Any] = {"batch_size": problem.batch_size, "key": jax.random.fold_in(problem.key, 3)}
-    state = None
+    batches: dict[str, Any] = {"batch_size": problem.batch_size, "key": problem.key}
+    state: TrainingState | None = _first_state(problem, params)
     for step in problem.steps[1:]:
         run = train(
             problem.apply_fn,
@@ -127,6 +128,16 @@ def trained_states(problem: Problem, params, rate) -> Iterator[tuple[int, PyTree
         yield step, run.params
 
 
+def _first_state(problem: Problem, params) -> TrainingState:
+    """Where training begins, of the kind that it goes on from: one program for both."""
+    trained, rest = partition(params)
+    outputs = jax.eval_shape(applied(problem.apply_fn, rest), trained, problem.x)
+    optimizer = problem.optimizer
+    velocity = None if optimizer is None else jax.jit(lambda trained: optimizer.init(rest.alone(trained)))(trained)
+    first_loss = jnp.asarray(np.asarray(np.nan, outputs.dtype))
+    return TrainingState(params, jnp.asarray(0), first_loss, jnp.asarray(-1), velocity)
+
+
 def _nothing(outputs):
     return jnp.zeros(())
 
@@ -134,8 +145,8 @@ def _nothing(outputs):
 def kernel_at(problem: Problem, params, num_samples: int) -> Float[np.ndarray, "m m"]:
     """The tangent kernel on the first of the samples that are measured, averaged over outputs."""
     trained, rest = partition(params)
-    chosen = problem.x[problem.chosen[:num_samples]]
-    return np.asarray(_averaged(trained, rest, chosen, apply_fn=problem.apply_fn))
+    samples = jnp.asarray(np.asarray(problem.x)[problem.chosen[:num_samples]])
+    return np.asarray(_averaged(trained, rest, samples, apply_fn=problem.apply_fn))
 
 
 @functools.partial(jax.jit, static_argnames="apply_fn")
@@ -159,7 +170,11 @@ def _expansion(start, rest, now, x, y, *, apply_fn, loss_fn, block_size):
 
 
 def measure_path(problem: Problem, params, start_kernel, states, num_records: int, clock, bar):
-    """Measure (step, params) one after the other, until they end or are not finite: the path, and the last params."""
+    """Measure (step, params) one after the other, until they end or are not finite.
+
+    Returns:
+        The path, the last params, and the outputs at the start.
+    """
     x, y = problem.samples
     trained, rest = partition(params)
     outputs = jax.eval_shape(lambda p, x: problem.apply_fn(rest.join(p), x), trained, x)
@@ -203,14 +218,14 @@ def measure_path(problem: Problem, params, start_kernel, states, num_records: in
             with clock("kernel"):
                 kernels[len(rows)] = kernel_at(problem, here, problem.num_turn)
         bar.update()
-    return _as_path(problem, rows, changes, kernels, turn_kernel, float(loss_0), floor), end
+    return _as_path(problem, rows, changes, kernels, turn_kernel, float(loss_0), floor), end, f_0
 
 
 def _as_path(problem: Problem, rows, changes, kernels, start_kernel, loss_0, floor) -> Path:
     steps, loss, remainder, remainder_floor, distance = (
         np.array([first, *column]) for first, column in zip((0, loss_0, np.nan, np.nan, 0.0), zip(*rows, strict=True))
     )
-    shares = affine_share(problem.features[problem.chosen], np.stack(changes), key=jax.random.fold_in(problem.key, 5))
+    shares = affine_share(problem.features[problem.chosen], np.stack(changes), key=problem.key)
     change, scale, turn = (np.full(len(steps), np.nan) for _ in range(3))
     change[0], scale[0], turn[0] = 0.0, 1.0, 0.0
     for row, kernel in kernels.items():
@@ -233,9 +248,10 @@ def _as_path(problem: Problem, rows, changes, kernels, start_kernel, loss_0, flo
 
 def _rounded(trained, key) -> list:
     """Parameters beside these, as far away as rounding puts them."""
-    keys = jax.random.split(jax.random.fold_in(key, 6), len(trained))
-    signs = [jax.random.rademacher(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, trained)]
-    return [leaf * (1 + jnp.finfo(leaf.dtype).eps * sign) for leaf, sign in zip(trained, signs)]
+    draw = host_random(key, 6)
+    leaves = [np.asarray(leaf) for leaf in trained]
+    signs = [draw.choice(np.array([-1, 1], leaf.dtype), leaf.shape) for leaf in leaves]
+    return [jnp.asarray(leaf * (1 + jnp.finfo(leaf.dtype).eps * sign)) for leaf, sign in zip(leaves, signs)]
 
 
 def _over(numerator, denominator) -> float:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from earlytime._arrays import host_random
+from earlytime._diagnosis_checks import output_warnings
 from earlytime._diagnosis_paths import (
     Escape,
     Path,
@@ -114,7 +116,7 @@ def measure_run(
         bar.update()
     with clock("limits"):
         curvature = gauss_newton(problem.apply_fn, params, x, y, loss=problem.loss)
-        top = spectral_norm(curvature, key=jax.random.fold_in(problem.key, 2), num_matvecs=_NUM_MATVECS)
+        top = _spectral_norm(curvature, problem.key)
         limit = 2 / float(top.value) if float(top.value) > 0 else float("inf")
         rate = limit / 4 if np.isfinite(limit) else 1.0
         bar.update()
@@ -129,7 +131,8 @@ def measure_run(
         multiple = loss_range(problem.apply_fn, params, update, x, y, loss=problem.loss)
         bar.update()
     num_records = len(checkpoints) if checkpoints is not None else len(problem.steps) - 1
-    path, end = measure_path(problem, params, start_kernel, itertools.chain([first], states), num_records, clock, bar)
+    states = itertools.chain([first], states)
+    path, end, outputs = measure_path(problem, params, start_kernel, states, num_records, clock, bar)
     with clock("radius"):
         radius = _radius(problem, params, update, end, x)
     plain = not given and problem.optimizer is None
@@ -137,13 +140,18 @@ def measure_run(
     escape = {float(each): find_escape(path, each) for each in problem.tolerances}
     ended_early = len(path.steps) <= num_records
     notes = [f"the run is not finite after step {path.steps[-1]}, where the path ends"] if ended_early else []
-    return Run(nearest, limits, radius, path, escape), notes
+    return Run(nearest, limits, radius, path, escape), output_warnings(outputs) + notes
+
+
+@jax.jit
+def _spectral_norm(operator, key):
+    return spectral_norm(operator, key=key, num_matvecs=_NUM_MATVECS)
 
 
 def _difference(params, start) -> PyTree:
     """θ - θ₀ as a pytree like the parameters."""
     (now, rest), (before, _) = partition(params), partition(start)
-    return rest.join([a - b for a, b in zip(now, before, strict=True)])
+    return rest.join([np.asarray(a) - np.asarray(b) for a, b in zip(now, before, strict=True)])
 
 
 def _radius(problem: Problem, params, update, end, x) -> Radius:
@@ -157,16 +165,16 @@ def _radius(problem: Problem, params, update, end, x) -> Radius:
 
 def _noise_range(problem: Problem, params, x) -> Float[np.ndarray, " t"]:
     """The standard deviation of noise for every tolerance: the median over a few draws, which differ by factors."""
-    keys = jax.random.split(jax.random.fold_in(problem.key, 4), _NUM_NOISES)
+    draw = host_random(problem.key, 4)
     tolerances = list(problem.tolerances)
     draws = [
-        linear_range(problem.apply_fn, params, _noise(params, key), x, tolerances=tolerances).multiples for key in keys
+        linear_range(problem.apply_fn, params, _noise(params, draw), x, tolerances=tolerances).multiples
+        for _ in range(_NUM_NOISES)
     ]
     return np.median(draws, axis=0)
 
 
-def _noise(params, key) -> PyTree:
+def _noise(params, draw) -> PyTree:
     """Standard normal numbers in the place of the parameters."""
     trained, rest = partition(params)
-    keys = jax.random.split(key, len(trained))
-    return rest.join([jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, trained)])
+    return rest.join([draw.standard_normal(leaf.shape).astype(leaf.dtype) for leaf in trained])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray
+from earlytime._arrays import AnyArray, host_random
 from earlytime._labels import as_labels, check_labels
 from earlytime._validation import check_finite, check_real
 from earlytime.losses import Loss, resolve_loss
@@ -67,7 +67,8 @@ def affine_share(
     check_real("outputs", outputs)
     check_finite("outputs", outputs)
     phi, g = np.asarray(features, np.float64), np.asarray(outputs, np.float64)
-    order, other = (np.asarray(jax.random.permutation(each, n)) for each in jax.random.split(key))
+    draw = host_random(key)
+    order, other = draw.permutation(n), draw.permutation(n)
     halves = order[: n // 2], order[n // 2 :]
     return AffineShare(_held_out(phi, g, halves), _held_out(phi[other], g, halves))
 
@@ -157,45 +158,46 @@ def affine_baseline(
     spread = phi.std(axis=0)
     phi = (phi - phi.mean(axis=0)) / np.where(spread > 0, spread, 1)
     inputs = jnp.asarray(phi, jnp.result_type(float))
-    order = np.asarray(jax.random.permutation(key, n))
-    fit, test = order[n // 4 :], order[: n // 4]
+    is_test = (host_random(key).permutation(n) < n // 4).astype(phi.dtype)
+    fit = functools.partial(_fit, inputs, labels, loss=loss, num_outputs=num_outputs)
+    at = functools.partial(_loss, x=inputs, y=labels, loss=loss, num_outputs=num_outputs)
     ridges = [0.0] if n >= _PER_INPUT * d else list(np.logspace(-4, 2, 7))
-    found = []
-    for ridge in ridges:
-        weights = _fit(inputs[fit], labels[fit], loss, num_outputs, ridge)
-        found.append(_loss(weights, inputs[test], labels[test], loss, num_outputs))
+    found = [at(fit(1 - is_test, ridge=ridge), counts=is_test) for ridge in ridges]
     best = int(np.nanargmin(found)) if np.any(np.isfinite(found)) else 0
-    weights = _fit(inputs, labels, loss, num_outputs, ridges[best])
-    return AffineBaseline(_loss(weights, inputs, labels, loss, num_outputs), found[best], float(ridges[best]))
+    every = np.ones(n)
+    return AffineBaseline(at(fit(every, ridge=ridges[best]), counts=every), found[best], float(ridges[best]))
 
 
 @functools.partial(jax.jit, static_argnames=("loss_fn", "num_outputs"))
-def _loss_and_slope(weights, x, y, ridge, *, loss_fn, num_outputs):
-    """The loss alone; and with the penalty, value and gradient."""
+def _loss_and_slope(weights, x, y, counts, ridge, *, loss_fn, num_outputs):
+    """The loss alone, of the samples that count; and with the penalty, value and gradient."""
 
     def objective(weights):
         table = weights.reshape(x.shape[1] + 1, num_outputs or 1)
         outputs = x @ table[:-1] + table[-1:]
-        loss = jnp.mean(loss_fn(outputs[:, 0] if num_outputs is None else outputs, y))
+        losses = loss_fn(outputs[:, 0] if num_outputs is None else outputs, y)
+        loss = jnp.sum(counts.astype(losses.dtype) * losses) / jnp.sum(counts)
         return loss + ridge / 2 * jnp.sum(table[:-1] ** 2), loss
 
     (value, loss), slope = jax.value_and_grad(objective, has_aux=True)(weights)
     return loss, value, slope
 
 
-def _loss(weights, x, y, loss, num_outputs) -> float:
-    single = jnp.asarray(weights, x.dtype)
-    found = _loss_and_slope(single, x, y, jnp.zeros((), x.dtype), loss_fn=resolve_loss(loss), num_outputs=num_outputs)
-    return float(found[0])
+def _loss(weights, *, x, y, counts, loss, num_outputs) -> float:
+    cast = functools.partial(jnp.asarray, dtype=x.dtype)
+    how = {"loss_fn": resolve_loss(loss), "num_outputs": num_outputs}
+    return float(_loss_and_slope(cast(weights), x, y, cast(counts), cast(0), **how)[0])
 
 
-def _fit(x, y, loss, num_outputs, ridge):
+def _fit(x, y, counts, *, loss, num_outputs, ridge):
     import scipy.optimize  # late: most programs fit nothing
 
-    evaluate = functools.partial(_loss_and_slope, loss_fn=resolve_loss(loss), num_outputs=num_outputs)
+    cast = functools.partial(jnp.asarray, dtype=x.dtype)
+    how = {"loss_fn": resolve_loss(loss), "num_outputs": num_outputs}
+    fixed = x, y, cast(counts), cast(ridge)
 
     def objective(weights):
-        _, value, slope = evaluate(jnp.asarray(weights, x.dtype), x, y, jnp.asarray(ridge, x.dtype))
+        _, value, slope = _loss_and_slope(cast(weights), *fixed, **how)
         return float(value), np.asarray(slope, np.float64)
 
     start = np.zeros((x.shape[1] + 1) * (num_outputs or 1))

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Numbers, Real, Whole
-from earlytime._diagnosis_checks import check_network, check_optimizer, data_warnings, network_warnings
+from earlytime._arrays import AnyArray, Numbers, Real, Whole, host_random
+from earlytime._diagnosis_checks import check_network, check_optimizer, data_warnings, input_warnings
 from earlytime._diagnosis_paths import Escape as Escape
 from earlytime._diagnosis_paths import Path as Path
 from earlytime._diagnosis_paths import Problem
@@ -90,6 +90,13 @@ class Diagnosis:
     def escape(self) -> dict[float, Escape]:
         """When the network left the linear model, for every tolerance."""
         return self.runs[0].escape
+
+    @property
+    def verdict(self) -> str:
+        """Both answers in two sentences."""
+        from earlytime._diagnosis_report import verdict
+
+        return verdict(self)
 
     def summary(self) -> str:
         """The report as a text."""
@@ -188,7 +195,7 @@ def diagnose(
     num_records = _NUM_RECORDS if checkpoints is None else len(checkpoints)
     num_chosen = min(len(x), max(_SAMPLES, min(_PER_INPUT * phi.shape[1], _MOST_SAMPLES)))
     num_kernel, num_turn = _kernel_sizes(num_chosen, num_parameters * num_outputs, num_parameters, float(memory))
-    chosen = np.asarray(jax.random.permutation(jax.random.fold_in(key, 0), len(x)))[:num_chosen]
+    chosen = host_random(key, 0).permutation(len(x))[:num_chosen]
     problem = Problem(
         apply_fn,
         loss,
@@ -207,9 +214,8 @@ def diagnose(
     with clock("data"):
         data = input_statistics(phi)
         k = None if len(shape) == 1 else num_outputs
-        baseline = affine_baseline(phi, problem.y, loss=loss, num_outputs=k, key=jax.random.fold_in(key, 1))
-    outputs = np.asarray(apply_fn(params, x[chosen[:_KERNEL_SAMPLES]]), np.float64)
-    warnings = network_warnings(outputs, x, features) + data_warnings(data)
+        baseline = affine_baseline(phi, problem.y, loss=loss, num_outputs=k, key=key)
+    warnings = input_warnings(x, features) + data_warnings(data)
     steps = len(problem.steps) - 1 if checkpoints is None else len(starts[0][1] or {})
     runs = []
     with tqdm(total=len(starts) * (3 + steps), disable=not progress, desc="diagnose") as bar:

@@ -93,14 +93,17 @@ def test_no_function_takes_the_name_of_another(name):
 
 @every_notebook
 def test_the_bootstrap_cell_is_the_same_everywhere(name):
-    """But for the notebook's name, one line that is there where neural-tangents is used, and what diffrax needs."""
+    """But for the notebook's name, one line that is there where neural-tangents is used, and what some need besides."""
     assert "hide-cell" in bootstrap_of(name).metadata.get("tags", [])
     repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     pins = [
         line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("neural-tangents==")
     ]
-    module = "earlytime[flow]" if "loss_flow" in code_of(name) else "earlytime"
+    extras = [
+        extra for extra, used in {"flow": "loss_flow", "networks": "import optax"}.items() if used in code_of(name)
+    ]
+    module = f"earlytime[{extras[0]}]" if extras else "earlytime"
     lines = [
         "try:",
         "    import earlytime as et",
