@@ -13,17 +13,18 @@ from jaxtyping import Float
 # take, which leaves room for its derivatives and for 20 seeds at once.
 _CPU_BLOCK = 2048
 _GPU_SHARE = 1 / 64
+_CPU_BYTES = 2**30
 
 
-def fitting_block(f: Callable, x) -> int:
+def fitting_block(f: Callable, x, *, whole: bool = False) -> int:
     """How many samples at once suit the device that f(x) runs on, for an f that treats samples alike.
 
-    On a CPU, a fixed number. On a GPU as many as fit into a share of its memory, by the size of everything that f
-    computes for one more sample.
+    On a CPU, a fixed number; `whole` asks for as many as fit into a gigabyte, for networks that a loop makes slow. On
+    a GPU as many as fit into a share of its memory, by the size of everything that f computes for one more sample.
     """
     limit = _device_memory()
     if limit is None:
-        return _CPU_BLOCK
+        return max(_CPU_BLOCK, _CPU_BYTES // max(1, bytes_per_sample(f, x))) if whole else _CPU_BLOCK
     return max(1, int(_GPU_SHARE * limit / max(1, bytes_per_sample(f, x))))
 
 
@@ -39,6 +40,15 @@ def bytes_per_sample(f: Callable, x) -> int:
     """What one more sample adds to all that f computes on its way."""
     one, two = (_bytes_of(jax.make_jaxpr(f)(_like(x, n)).jaxpr) for n in (1, 2))
     return two - one
+
+
+def has_primitive(jaxpr, name: str) -> bool:
+    """Whether a traced function uses one of JAX's primitives anywhere."""
+    return any(
+        equation.primitive.name == name
+        or any(has_primitive(part, name) for value in equation.params.values() for part in _jaxprs(value))
+        for equation in jaxpr.eqns
+    )
 
 
 def _like(x, n: int):

@@ -10,13 +10,12 @@ import numpy as np
 from earlytime._arrays import AnyArray, host_random
 from earlytime._blocks import fitting_block, map_blocks
 from earlytime._labels import as_labels
-from earlytime._networks import Rest, applied, partition
+from earlytime._networks import applied, partition
 from earlytime.affine_fits import affine_share
 from earlytime.gradient_descent import train
 from earlytime.kernels import averaged_kernel
 from earlytime.losses import Loss, resolve_loss
 from earlytime.nearest_kernels import kernel_turn
-from earlytime.trajectories import TrainingState
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 _NUM_KERNELS = 6  # along a path
@@ -107,7 +106,7 @@ def trained_states(problem: Problem, params, rate) -> Iterator[tuple[int, PyTree
     """(step, params) at the recorded steps of a run, the start left out; it ends where the run diverges."""
     how: dict[str, Any] = {"learning_rate": rate} if problem.optimizer is None else {"optimizer": problem.optimizer}
     batches: dict[str, Any] = {"batch_size": problem.batch_size, "key": problem.key}
-    state: TrainingState | None = _first_state(problem, params)
+    state = None
     for step in problem.steps[1:]:
         run = train(
             problem.apply_fn,
@@ -128,30 +127,14 @@ def trained_states(problem: Problem, params, rate) -> Iterator[tuple[int, PyTree
         yield step, run.params
 
 
-def _first_state(problem: Problem, params) -> TrainingState:
-    """Where training begins, of the kind that it goes on from: one program for both."""
-    trained, rest = partition(params)
-    outputs = jax.eval_shape(applied(problem.apply_fn, rest), trained, problem.x)
-    optimizer = problem.optimizer
-    velocity = None if optimizer is None else jax.jit(lambda trained: optimizer.init(rest.alone(trained)))(trained)
-    first_loss = jnp.asarray(np.asarray(np.nan, outputs.dtype))
-    return TrainingState(params, jnp.asarray(0), first_loss, jnp.asarray(-1), velocity)
-
-
 def _nothing(outputs):
     return jnp.zeros(())
 
 
 def kernel_at(problem: Problem, params, num_samples: int) -> Float[np.ndarray, "m m"]:
     """The tangent kernel on the first of the samples that are measured, averaged over outputs."""
-    trained, rest = partition(params)
-    samples = jnp.asarray(np.asarray(problem.x)[problem.chosen[:num_samples]])
-    return np.asarray(_averaged(trained, rest, samples, apply_fn=problem.apply_fn))
-
-
-@functools.partial(jax.jit, static_argnames="apply_fn")
-def _averaged(trained, rest: Rest, x, *, apply_fn):
-    return averaged_kernel(apply_fn, rest.join(trained), x)
+    samples = np.asarray(problem.x)[problem.chosen[:num_samples]]
+    return np.asarray(averaged_kernel(problem.apply_fn, params, samples))
 
 
 def length(leaves) -> float:

@@ -20,7 +20,7 @@ from earlytime._diagnosis_paths import (
     measure_path,
     trained_states,
 )
-from earlytime._networks import partition
+from earlytime._networks import partition, slow_in_loops
 from earlytime.curvature import gauss_newton
 from earlytime.linear_ranges import linear_range, loss_range
 from earlytime.nearest_kernels import NearestKernel, nearest_linear_kernel
@@ -28,7 +28,7 @@ from earlytime.spectral import spectral_norm
 from jaxtyping import Float, PyTree
 
 _NUM_MATVECS = 20
-_NUM_NOISES = 5
+_NUM_NOISES = 3
 
 
 class Limits(NamedTuple):
@@ -110,13 +110,15 @@ def measure_run(
         ValueError: a first update that is 0, or a run that is not finite from its first step on.
     """
     x, y = problem.samples
+    trained, rest = partition(params)
     with clock("kernel"):
         start_kernel = kernel_at(problem, params, problem.num_kernel)
         nearest = nearest_linear_kernel(start_kernel, problem.features[problem.chosen[: problem.num_kernel]])
         bar.update()
     with clock("limits"):
         curvature = gauss_newton(problem.apply_fn, params, x, y, loss=problem.loss)
-        top = _spectral_norm(curvature, problem.key)
+        slow = slow_in_loops(problem.apply_fn, trained, rest, x)
+        top = (spectral_norm if slow else _spectral_norm)(curvature, key=problem.key, num_matvecs=_NUM_MATVECS)
         limit = 2 / float(top.value) if float(top.value) > 0 else float("inf")
         rate = limit / 4 if np.isfinite(limit) else 1.0
         bar.update()
@@ -143,9 +145,7 @@ def measure_run(
     return Run(nearest, limits, radius, path, escape), output_warnings(outputs) + notes
 
 
-@jax.jit
-def _spectral_norm(operator, key):
-    return spectral_norm(operator, key=key, num_matvecs=_NUM_MATVECS)
+_spectral_norm = jax.jit(spectral_norm, static_argnames="num_matvecs")
 
 
 def _difference(params, start) -> PyTree:

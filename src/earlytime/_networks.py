@@ -1,5 +1,6 @@
 """Networks that come from outside: what of their parameters is trained, and whether they treat samples alike."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import single
+from earlytime._blocks import has_primitive
 from earlytime._validation import check_finite, is_concrete
 from jax.extend.core import jaxpr_as_fun
 
@@ -180,3 +182,21 @@ def _moved(leaf):
     """Parameters beside the given ones: networks that start at 0 do so however they mix samples."""
     steps = jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape) / 10
     return jnp.where(leaf == 0, jnp.asarray(0.1, leaf.dtype), leaf) * (1 + steps)
+
+
+def slow_in_loops(apply_fn: Callable, trained: list, rest: Rest, x) -> bool:
+    """Whether XLA's loops make the network slow: convolutions on a CPU, where all is known.
+
+    Their gradients take some forty times longer inside of a loop than outside (github.com/jax-ml/jax/issues/12868).
+    """
+    if jax.devices()[0].platform != "cpu" or not is_concrete((trained, rest, x)):
+        return False
+    leaves, treedef = jax.tree.flatten((trained, rest, x[:1]))
+    return _convolves(apply_fn, treedef, tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=32)
+def _convolves(apply_fn: Callable, treedef, shapes) -> bool:
+    trained, rest, x = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*each) for each in shapes])
+    evaluate = lambda trained, arrays, x: apply_fn(dataclasses.replace(rest, arrays=arrays).join(trained), x)
+    return has_primitive(jax.make_jaxpr(evaluate)(trained, rest.arrays, x).jaxpr, "conv_general_dilated")

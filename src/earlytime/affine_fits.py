@@ -125,7 +125,7 @@ def affine_baseline(
 ) -> AffineBaseline:
     r"""The smallest loss that an affine function Wφ(x) + c reaches, in the network's own loss.
 
-    By L-BFGS on standardized features.
+    By least squares, or by L-BFGS for another loss, on standardized features.
 
     Args:
         features: (n, d), n >= 4.
@@ -192,6 +192,8 @@ def _loss(weights, *, x, y, counts, loss, num_outputs) -> float:
 def _fit(x, y, counts, *, loss, num_outputs, ridge):
     import scipy.optimize  # late: most programs fit nothing
 
+    if loss == "squared":
+        return _least_squares(np.asarray(x, np.float64), np.asarray(y, np.float64), counts, ridge)
     cast = functools.partial(jnp.asarray, dtype=x.dtype)
     how = {"loss_fn": resolve_loss(loss), "num_outputs": num_outputs}
     fixed = x, y, cast(counts), cast(ridge)
@@ -202,6 +204,17 @@ def _fit(x, y, counts, *, loss, num_outputs, ridge):
 
     start = np.zeros((x.shape[1] + 1) * (num_outputs or 1))
     return scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+
+
+def _least_squares(x, y, counts, ridge):
+    """The weights and the constant that are best for the squared loss, as `_fit` lines them up."""
+    n, total = len(x), counts.sum()
+    x, y = x[counts > 0], y.reshape(n, -1)[counts > 0]
+    middle, center = x.mean(axis=0), y.mean(axis=0)
+    design = np.concatenate([x - middle, np.sqrt(ridge * total) * np.eye(x.shape[1])])
+    targets = np.concatenate([y - center, np.zeros((x.shape[1], y.shape[1]))])
+    weights = np.linalg.lstsq(design, targets, rcond=None)[0]
+    return np.concatenate([weights, (center - middle @ weights)[None]]).ravel()
 
 
 def _check_features(features, *, at_least: int) -> None:

@@ -10,15 +10,16 @@ import numpy as np
 from earlytime._arrays import AnyArray, Real, Steps, Whole, single
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._labels import as_labels, check_labels
-from earlytime._networks import applied, check_independent, check_outputs, partition
+from earlytime._networks import applied, check_independent, check_outputs, partition, slow_in_loops
 from earlytime._stable_rates import limits_wanted, split, stable_share
+from earlytime._stepwise import Row, first_state, step_by_step
 from earlytime._training_checks import check_batches, check_optimizer, check_record_steps, rates_per_leaf
 from earlytime._validation import check_data, check_integer, check_momentum, is_concrete
 from earlytime.losses import Loss, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
 from jaxtyping import Array, Int, Num, PRNGKeyArray, PyTree
 
-_STATIC = ("apply_fn", "optimizer", "observe", "summarize", "block_size", "frozen", "loss_fn", "batch_size")
+_STATIC = ("apply_fn", "optimizer", "observe", "summarize", "block_size", "frozen", "loss_fn", "batch_size", "part")
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
 
@@ -132,12 +133,13 @@ def train(
     frozen = tuple(is_concrete(rate) and float(rate) == 0.0 for rate in rates)
     # Nothing is compiled for a momentum that is the literal 0.
     beta = None if is_concrete(momentum) and float(momentum) == 0.0 else momentum
-    block_size = block_size or fitting_block(functools.partial(applied(apply_fn, rest), trained), x)
+    slow = slow_in_loops(apply_fn, trained, rest, x) and is_concrete((state, y, rates, num_steps, momentum, key))
+    block_size = block_size or fitting_block(functools.partial(applied(apply_fn, rest), trained), x, whole=slow)
     fixed = {"apply_fn": apply_fn, "frozen": frozen, "block_size": block_size}
     # What has no value yet is NaN, which says nothing about the run.
     with jax.debug_nans(False):
-        run = _train(
-            trained,
+        begin = first_state(trained, rest, frozen, outputs, beta, optimizer, state)
+        arguments = (
             rest,
             x,
             as_labels(loss, outputs, y),
@@ -147,9 +149,11 @@ def train(
             record_steps,
             x_test,
             None if y_test is None else as_labels(loss, outputs, y_test),
-            None if state is None else state._replace(params=None),
             beta,
             key,
+        )
+        program = functools.partial(
+            _train,
             optimizer=optimizer,
             observe=observe,
             summarize=summarize,
@@ -157,6 +161,11 @@ def train(
             batch_size=batch_size,
             **fixed,
         )
+        run: Any
+        if slow:
+            run = step_by_step(program, trained, begin, arguments, [*np.asarray(record_steps).tolist(), int(num_steps)])
+        else:
+            run = program(trained, begin, *arguments)
         looks = int(run.diverged_at) >= 0 if is_concrete(run.diverged_at) else limits_wanted.get()
         if looks and optimizer is None:
             share = stable_share(trained, rest, x, rates, run.diverged_at, **fixed)
@@ -168,6 +177,7 @@ def train(
 @functools.partial(jax.jit, static_argnames=_STATIC)
 def _train(
     start,
+    state,
     rest,
     x,
     y,
@@ -177,7 +187,6 @@ def _train(
     record_steps,
     x_test,
     y_test,
-    state,
     momentum,
     key,
     *,
@@ -189,7 +198,9 @@ def _train(
     frozen,
     loss_fn,
     batch_size,
+    part="whole",
 ):
+    """Train and record; or a single step, or a single record, as parts of a loop in Python."""
     n = x.shape[0]
     trained, moving, assemble = split(start, frozen)
     f = applied(apply_fn, rest)
@@ -238,8 +249,7 @@ def _train(
         moving = [p - jnp.asarray(rates[i], p.dtype) * g for i, p, g in zip(trained, moving, direction)]
         return moving, step + 1, first_loss, diverged_at, velocity
 
-    def record(carry, target):
-        carry = jax.lax.fori_loop(carry[1], target, descend, carry)
+    def record(carry):
         moving, step, first_loss, diverged_at, velocity = carry
         train_outputs, test_outputs = jnp.split(outputs(moving, everywhere), [n])
         train_loss = jnp.mean(loss_fn(train_outputs, y))
@@ -248,33 +258,31 @@ def _train(
         observed = None if observe is None else observe(rest.join(assemble(moving)))
         if summarize is not None:
             train_outputs, test_outputs = summarize(train_outputs), summarize(test_outputs)
-        row = (train_loss, jnp.asarray(test_loss, train_loss.dtype), train_outputs, test_outputs, observed)
+        row = Row(train_loss, jnp.asarray(test_loss, train_loss.dtype), train_outputs, test_outputs, observed)
         return (moving, step, first_loss, diverged_at, velocity), row
 
-    dtype = jax.eval_shape(outputs, moving, x).dtype
-    still = None if momentum is None else [jnp.zeros_like(leaf) for leaf in moving]
-    if optimizer is not None:
-        still = optimizer.init(rest.alone(moving))
-    if state is None:
-        begin = (moving, jnp.asarray(0), jnp.asarray(jnp.nan, dtype), jnp.asarray(-1), still)
+    begin = (moving, state.step, state.first_loss, state.diverged_at, state.velocity)
+    if part == "step":
+        carry, rows = descend(None, begin), Row(None, None, None, None, None)
+    elif part == "record":
+        carry, rows = record(begin)
     else:
-        velocity = still if still is None or state.velocity is None else state.velocity
-        begin = (moving, state.step, state.first_loss, state.diverged_at, velocity)
-    # The last step is one more record, which is then dropped: one loop to compile instead of two.
-    carry, rows = jax.lax.scan(record, begin, jnp.append(record_steps, jnp.asarray(num_steps, record_steps.dtype)))
+        # The last step is one more record, which is then dropped: one loop to compile instead of two.
+        until = lambda carry, target: record(jax.lax.fori_loop(carry[1], target, descend, carry))
+        targets = jnp.append(record_steps, jnp.asarray(num_steps, record_steps.dtype))
+        carry, rows = jax.lax.scan(until, begin, targets)
+        rows = jax.tree.map(lambda row: row[:-1], rows)
     final, step, first_loss, diverged_at, velocity = carry
-    train_loss, test_loss, train_outputs, test_outputs, observed = jax.tree.map(lambda row: row[:-1], rows)
 
     params = assemble(final)
+    unknown = jax.tree.map(
+        lambda rate: jnp.full_like(rate, jnp.nan, dtype=first_loss.dtype), rates[0] if optimizer else learning_rate
+    )
     return Trajectory(
-        record_steps,
-        train_loss,
-        test_loss,
-        train_outputs,
-        test_outputs,
-        params,
-        observed,
-        diverged_at,
-        jax.tree.map(lambda rate: jnp.full_like(rate, jnp.nan, dtype=dtype), rates[0] if optimizer else learning_rate),
-        TrainingState(params, step, first_loss, diverged_at, velocity),
+        steps=record_steps,
+        params=params,
+        diverged_at=diverged_at,
+        stable_learning_rate=unknown,
+        state=TrainingState(params, step, first_loss, diverged_at, velocity),
+        **rows._asdict(),
     )

@@ -111,17 +111,18 @@ def averaged_kernel(apply_fn: Callable, params: PyTree, x: Num[AnyArray, "n ..."
     x = as_samples("x", x)
     outputs = check_outputs(apply_fn, trained, rest, x)
     check_independent(apply_fn, trained, rest, x)
-    f = applied(apply_fn, rest)
     k = 1 if len(outputs.shape) == 1 else outputs.shape[1]
+    kernels = (_kernel_of_output(trained, rest, x, np.asarray(a), apply_fn=apply_fn, k=k) for a in range(k))
+    return functools.reduce(jnp.add, kernels) / k
 
-    def of_output(a):
-        output = lambda p, sample: f(p, sample[None]).reshape(k)[a]
-        rows = jax.vmap(jax.grad(output), (None, 0))(trained, x)
-        flat = (leaf.reshape(len(x), -1) for leaf in rows)
-        return sum(leaf @ leaf.T for leaf in flat)
 
-    total, _ = jax.lax.scan(lambda total, a: (total + of_output(a), None), jnp.zeros_like(of_output(0)), jnp.arange(k))
-    return total / k
+@functools.partial(jax.jit, static_argnames=("apply_fn", "k"))
+def _kernel_of_output(trained, rest, x, a, *, apply_fn, k):
+    f = applied(apply_fn, rest)
+    output = lambda p, sample: f(p, sample[None]).reshape(k)[a]
+    rows = jax.vmap(jax.grad(output), (None, 0))(trained, x)
+    flat = (leaf.reshape(len(x), -1) for leaf in rows)
+    return sum(leaf @ leaf.T for leaf in flat)
 
 
 def linear_kernel(features: Callable, x: Num[AnyArray, "n d"], x2: Num[AnyArray, "n2 d"] | None = None) -> Operator:

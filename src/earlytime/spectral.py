@@ -8,7 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from earlytime._arrays import Whole
-from earlytime._validation import check_integer, check_square
+from earlytime._blocks import has_primitive
+from earlytime._validation import check_integer, check_square, is_concrete
 from earlytime.operators import Operator
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -59,9 +60,12 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: Whole =
         product = operator.matvec
     dtype = _dtype(operator)
     start = jax.random.normal(key, (rows,), dtype=dtype)
+    lanczos: Callable = _lanczos
+    if _is_slow_in_loops(operator, start):
+        lanczos, product = _lanczos_in_python, operator.product
     # Without reorthogonalization rounding makes copies of eigenvalues that have converged (Paige 1972), which
     # the largest one does not mind. It would need all vectors at every step; so XLA keeps a few of them only.
-    diagonal, links, scale = _lanczos(product, start / jnp.linalg.norm(start), int(min(num_matvecs, rows)))
+    diagonal, links, scale = lanczos(product, start / jnp.linalg.norm(start), int(min(num_matvecs, rows)))
     # links[j] joins vector j to the next one; the last leaves the Krylov space. At a link lost in
     # rounding the space is exhausted: what follows is noise and has no part in the answer.
     links = jnp.nan_to_num(links)
@@ -85,21 +89,47 @@ def _lanczos(product, start, num_matvecs: int):
     matfree's would take one more product to know the scale, and compile it a second time.
     """
 
-    def step(carry, _):
-        before, vector, link, scale = carry
-        out = product(vector)
-        scale = jnp.where(scale == 0, _power_of_two(out), scale)
-        out = out / scale
-        entry = vector @ out
-        out = out - entry * vector - link * before
-        link = jnp.linalg.norm(out)
-        return (vector, out / jnp.where(link == 0, 1, link), link, scale), (entry, link)
-
-    zero = jnp.zeros((), start.dtype)
-    (_, _, _, scale), (diagonal, links) = jax.lax.scan(
-        step, (jnp.zeros_like(start), start, zero, zero), length=num_matvecs
-    )
+    step = lambda carry, _: _advance(carry, product(carry[1]))
+    (*_, scale), (diagonal, links) = jax.lax.scan(step, _begin(start), length=num_matvecs)
     return diagonal, links, scale
+
+
+def _lanczos_in_python(product, start, num_matvecs: int):
+    """The same with a loop in Python, for networks that a loop of XLA's makes slow."""
+    carry, rows = _begin(start), []
+    for _ in range(num_matvecs):
+        carry, row = _apply_and_advance(product, carry)
+        rows.append(row)
+    diagonal, links = map(jnp.stack, zip(*rows))
+    return diagonal, links, carry[-1]
+
+
+@jax.jit
+def _apply_and_advance(product, carry):
+    return _advance(carry, product(carry[1]))
+
+
+def _begin(start):
+    zero = jnp.zeros((), start.dtype)
+    return jnp.zeros_like(start), start, zero, zero
+
+
+def _advance(carry, out):
+    """One step: `out` is the product with the last vector."""
+    before, vector, link, scale = carry
+    scale = jnp.where(scale == 0, _power_of_two(out), scale)
+    out = out / scale
+    entry = vector @ out
+    out = out - entry * vector - link * before
+    link = jnp.linalg.norm(out)
+    return (vector, out / jnp.where(link == 0, 1, link), link, scale), (entry, link)
+
+
+def _is_slow_in_loops(operator: Operator, u) -> bool:
+    """Whether its products have convolutions, on a CPU; see `slow_in_loops`."""
+    if operator.cheap_dense or jax.devices()[0].platform != "cpu" or not is_concrete((operator, u)):
+        return False
+    return has_primitive(jax.make_jaxpr(operator.product)(u).jaxpr, "conv_general_dilated")
 
 
 def _power_of_two(array) -> Float[Array, ""]:
