@@ -18,7 +18,7 @@ from earlytime.losses import Loss, resolve_loss
 from earlytime.nearest_kernels import kernel_turn
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-_NUM_KERNELS = 6  # along a path
+NUM_KERNELS = 6  # along a path
 
 
 class Path(NamedTuple):
@@ -73,7 +73,9 @@ class Problem(NamedTuple):
     Attributes:
         apply_fn, loss: the user's.
         x, y: (n, ...) all samples, for training.
-        chosen: the samples that are measured; of them the first `num_kernel`, or `num_turn` on the way, for kernels.
+        chosen: the samples whose outputs are measured; of them the first `num_first` for derivatives, and the first
+            `num_kernel`, or `num_turn` on the way, for kernels.
+        turning_fn: f, or a few fixed combinations of its outputs where these are many, for kernels on the way.
         features: (n, d) what stands for the inputs.
         steps: to record, the first is 0.
         optimizer: a transformation of optax's, or None.
@@ -87,8 +89,10 @@ class Problem(NamedTuple):
     x: Array
     y: Array
     chosen: Int[np.ndarray, " m"]
+    num_first: int
     num_kernel: int
     num_turn: int
+    turning_fn: Callable
     features: AnyArray
     steps: tuple[int, ...]
     optimizer: Any
@@ -96,10 +100,10 @@ class Problem(NamedTuple):
     tolerances: Float[np.ndarray, " t"]
     key: PRNGKeyArray
 
-    @property
-    def samples(self) -> tuple[Array, Array]:
-        """The inputs and labels that are measured."""
-        return jnp.asarray(np.asarray(self.x)[self.chosen]), jnp.asarray(np.asarray(self.y)[self.chosen])
+    def samples(self, count: int | None = None) -> tuple[Array, Array]:
+        """The inputs and labels that are measured, or the first of them."""
+        chosen = self.chosen[:count]
+        return jnp.asarray(np.asarray(self.x)[chosen]), jnp.asarray(np.asarray(self.y)[chosen])
 
 
 def trained_states(problem: Problem, params, rate) -> Iterator[tuple[int, PyTree]]:
@@ -131,10 +135,15 @@ def _nothing(outputs):
     return jnp.zeros(())
 
 
-def kernel_at(problem: Problem, params, num_samples: int) -> Float[np.ndarray, "m m"]:
+def start_kernel(problem: Problem, params) -> Float[np.ndarray, "m m"]:
     """The tangent kernel on the first of the samples that are measured, averaged over outputs."""
-    samples = np.asarray(problem.x)[problem.chosen[:num_samples]]
+    samples = np.asarray(problem.x)[problem.chosen[: problem.num_kernel]]
     return np.asarray(averaged_kernel(problem.apply_fn, params, samples))
+
+
+def _kernel_on_the_way(problem: Problem, params) -> Float[np.ndarray, "m m"]:
+    samples = np.asarray(problem.x)[problem.chosen[: problem.num_turn]]
+    return np.asarray(averaged_kernel(problem.turning_fn, params, samples))
 
 
 def length(leaves) -> float:
@@ -142,23 +151,23 @@ def length(leaves) -> float:
     return float(np.sqrt(sum(np.sum(np.asarray(leaf, np.float64) ** 2) for leaf in leaves)))
 
 
-@functools.partial(jax.jit, static_argnames=("apply_fn", "loss_fn", "block_size"))
-def _expansion(start, rest, now, x, y, *, apply_fn, loss_fn, block_size):
-    """f at θ_t, the first-order change JΔ_t, and the loss."""
+@functools.partial(jax.jit, static_argnames=("apply_fn", "loss_fn", "block_size", "num_first"))
+def _expansion(start, rest, now, x, y, *, apply_fn, loss_fn, block_size, num_first):
+    """f at θ_t, the first-order change JΔ_t of the first samples, and the loss."""
     f = applied(apply_fn, rest)
     change = [a - b for a, b in zip(now, start)]
     outputs = map_blocks(lambda block: f(now, block), x, block_size)
     push = lambda block: jax.jvp(lambda p: f(p, block), (start,), (change,))[1]
-    return outputs, map_blocks(push, x, block_size), jnp.mean(loss_fn(outputs, y))
+    return outputs, map_blocks(push, x[:num_first], block_size), jnp.mean(loss_fn(outputs, y))
 
 
-def measure_path(problem: Problem, params, start_kernel, states, num_records: int, clock, bar):
+def measure_path(problem: Problem, params, states, num_records: int, clock, bar):
     """Measure (step, params) one after the other, until they end or are not finite.
 
     Returns:
         The path, the last params, and the outputs at the start.
     """
-    x, y = problem.samples
+    x, y = problem.samples()
     trained, rest = partition(params)
     outputs = jax.eval_shape(lambda p, x: problem.apply_fn(rest.join(p), x), trained, x)
     expand = functools.partial(
@@ -169,16 +178,18 @@ def measure_path(problem: Problem, params, start_kernel, states, num_records: in
         y=as_labels(problem.loss, outputs, y),
         apply_fn=problem.apply_fn,
         loss_fn=resolve_loss(problem.loss),
+        num_first=problem.num_first,
         block_size=fitting_block(functools.partial(applied(problem.apply_fn, rest), trained), x),
     )
     with clock("path"):
         f_0, _, loss_0 = (np.asarray(each, np.float64) for each in expand(trained))
         rounded = _rounded(trained, problem.key)
-        noise = np.linalg.norm(np.asarray(expand(rounded)[0], np.float64) - f_0)
-        turn_kernel = start_kernel[: problem.num_turn, : problem.num_turn]
-        floor = kernel_turn(kernel_at(problem, rest.join(rounded), problem.num_turn), turn_kernel).turn
+        noise = np.linalg.norm((np.asarray(expand(rounded)[0], np.float64) - f_0)[: problem.num_first])
+    with clock("kernel"):
+        kernel_0 = _kernel_on_the_way(problem, params)
+        floor = kernel_turn(_kernel_on_the_way(problem, rest.join(rounded)), kernel_0).turn
     rows, changes, kernels, end = [], [], {}, params
-    with_kernel = set(np.linspace(0, num_records - 1, _NUM_KERNELS).astype(int))
+    with_kernel = set(np.linspace(0, num_records - 1, NUM_KERNELS).astype(int))
     while True:
         with clock("training"):
             state = next(states, None)
@@ -191,20 +202,20 @@ def measure_path(problem: Problem, params, start_kernel, states, num_records: in
             if not np.all(np.isfinite(f_t)):
                 break
             change = f_t - f_0
-            size = np.linalg.norm(change)
-            remainder = np.linalg.norm(change - first_order)
+            size = np.linalg.norm(change[: problem.num_first])
+            remainder = np.linalg.norm(change[: problem.num_first] - first_order)
             distance = length([np.asarray(a, np.float64) - np.asarray(b) for a, b in zip(now, trained)])
             rows.append((step, loss, _over(remainder, size), _over(noise, size), distance))
             changes.append(change.reshape(len(f_0), -1))
             end = here
         if len(rows) - 1 in with_kernel:
             with clock("kernel"):
-                kernels[len(rows)] = kernel_at(problem, here, problem.num_turn)
+                kernels[len(rows)] = _kernel_on_the_way(problem, here)
         bar.update()
-    return _as_path(problem, rows, changes, kernels, turn_kernel, float(loss_0), floor), end, f_0
+    return _as_path(problem, rows, changes, kernels, kernel_0, float(loss_0), floor), end, f_0
 
 
-def _as_path(problem: Problem, rows, changes, kernels, start_kernel, loss_0, floor) -> Path:
+def _as_path(problem: Problem, rows, changes, kernels, kernel_0, loss_0, floor) -> Path:
     steps, loss, remainder, remainder_floor, distance = (
         np.array([first, *column]) for first, column in zip((0, loss_0, np.nan, np.nan, 0.0), zip(*rows, strict=True))
     )
@@ -212,8 +223,8 @@ def _as_path(problem: Problem, rows, changes, kernels, start_kernel, loss_0, flo
     change, scale, turn = (np.full(len(steps), np.nan) for _ in range(3))
     change[0], scale[0], turn[0] = 0.0, 1.0, 0.0
     for row, kernel in kernels.items():
-        scale[row], turn[row] = kernel_turn(kernel, start_kernel)
-        change[row] = np.linalg.norm(kernel - start_kernel) / np.linalg.norm(start_kernel)
+        scale[row], turn[row] = kernel_turn(kernel, kernel_0)
+        change[row] = np.linalg.norm(kernel - kernel_0) / np.linalg.norm(kernel_0)
     return Path(
         steps.astype(int),
         loss,

@@ -15,9 +15,9 @@ from earlytime._diagnosis_paths import (
     Path,
     Problem,
     find_escape,
-    kernel_at,
     length,
     measure_path,
+    start_kernel,
     trained_states,
 )
 from earlytime._networks import partition, slow_in_loops
@@ -109,11 +109,11 @@ def measure_run(
     Raises:
         ValueError: a first update that is 0, or a run that is not finite from its first step on.
     """
-    x, y = problem.samples
+    x, y = problem.samples(problem.num_first)
     trained, rest = partition(params)
     with clock("kernel"):
-        start_kernel = kernel_at(problem, params, problem.num_kernel)
-        nearest = nearest_linear_kernel(start_kernel, problem.features[problem.chosen[: problem.num_kernel]])
+        kernel = start_kernel(problem, params)
+        nearest = nearest_linear_kernel(kernel, problem.features[problem.chosen[: problem.num_kernel]])
         bar.update()
     with clock("limits"):
         curvature = gauss_newton(problem.apply_fn, params, x, y, loss=problem.loss)
@@ -134,7 +134,7 @@ def measure_run(
         bar.update()
     num_records = len(checkpoints) if checkpoints is not None else len(problem.steps) - 1
     states = itertools.chain([first], states)
-    path, end, outputs = measure_path(problem, params, start_kernel, states, num_records, clock, bar)
+    path, end, outputs = measure_path(problem, params, states, num_records, clock, bar)
     with clock("radius"):
         radius = _radius(problem, params, update, end, x)
     plain = not given and problem.optimizer is None

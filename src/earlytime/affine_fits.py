@@ -112,7 +112,7 @@ class AffineBaseline(NamedTuple):
         train_loss: on the samples that it was fitted to, all of them.
         held_out_loss: on the quarter of the samples that a fit to the others has not seen.
         ridge: the penalty ridge/2 ‖W‖² on the weights of standardized features; 0 where there are five samples for
-            each input.
+            each weight.
     """
 
     train_loss: float
@@ -161,11 +161,17 @@ def affine_baseline(
     is_test = (host_random(key).permutation(n) < n // 4).astype(phi.dtype)
     fit = functools.partial(_fit, inputs, labels, loss=loss, num_outputs=num_outputs)
     at = functools.partial(_loss, x=inputs, y=labels, loss=loss, num_outputs=num_outputs)
-    ridges = [0.0] if n >= _PER_INPUT * d else list(np.logspace(-4, 2, 7))
-    found = [at(fit(1 - is_test, ridge=ridge), counts=is_test) for ridge in ridges]
+    # Of classes, all weights of an input take part in one fit; of the squared loss each output has its own.
+    each = d if loss == "squared" else d * (num_outputs or 1)
+    ridges = [0.0] if n >= _PER_INPUT * each else list(np.logspace(2, -4, 7))
+    found, weights = [], [np.zeros((d + 1) * (num_outputs or 1))]
+    for ridge in ridges:  # the strongest first, and from there on
+        weights.append(fit(1 - is_test, ridge=ridge, start=weights[-1]))
+        found.append(at(weights[-1], counts=is_test))
     best = int(np.nanargmin(found)) if np.any(np.isfinite(found)) else 0
     every = np.ones(n)
-    return AffineBaseline(at(fit(every, ridge=ridges[best]), counts=every), found[best], float(ridges[best]))
+    last = fit(every, ridge=ridges[best], start=weights[best + 1])
+    return AffineBaseline(at(last, counts=every), found[best], float(ridges[best]))
 
 
 @functools.partial(jax.jit, static_argnames=("loss_fn", "num_outputs"))
@@ -189,7 +195,7 @@ def _loss(weights, *, x, y, counts, loss, num_outputs) -> float:
     return float(_loss_and_slope(cast(weights), x, y, cast(counts), cast(0), **how)[0])
 
 
-def _fit(x, y, counts, *, loss, num_outputs, ridge):
+def _fit(x, y, counts, *, loss, num_outputs, ridge, start):
     import scipy.optimize  # late: most programs fit nothing
 
     if loss == "squared":
@@ -202,7 +208,6 @@ def _fit(x, y, counts, *, loss, num_outputs, ridge):
         _, value, slope = _loss_and_slope(cast(weights), *fixed, **how)
         return float(value), np.asarray(slope, np.float64)
 
-    start = np.zeros((x.shape[1] + 1) * (num_outputs or 1))
     return scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
 
 

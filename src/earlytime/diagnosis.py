@@ -12,34 +12,22 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from earlytime._arrays import AnyArray, Numbers, Real, Whole, host_random
-from earlytime._diagnosis_checks import check_network, check_optimizer, data_warnings, input_warnings
+from earlytime._arrays import AnyArray, Numbers, Real, Whole
+from earlytime._diagnosis_checks import data_warnings, input_warnings
 from earlytime._diagnosis_paths import Escape as Escape
 from earlytime._diagnosis_paths import Path as Path
-from earlytime._diagnosis_paths import Problem
+from earlytime._diagnosis_problem import all_starts, check_all, make_problem
 from earlytime._diagnosis_runs import Clock, measure_run
 from earlytime._diagnosis_runs import Limits as Limits
 from earlytime._diagnosis_runs import Radius as Radius
 from earlytime._diagnosis_runs import Run as Run
-from earlytime._labels import check_labels
-from earlytime._networks import as_samples, check_independent, check_outputs, partition
-from earlytime._validation import check_data, check_integer, check_positive, check_tolerances
+from earlytime._networks import partition
 from earlytime.affine_fits import AffineBaseline, affine_baseline
 from earlytime.input_statistics import InputStatistics, input_statistics
 from earlytime.losses import Loss
 from earlytime.nearest_kernels import NearestKernel
-from earlytime.trajectories import log_spaced_steps
 from jaxtyping import Num, PRNGKeyArray, PyTree
 from tqdm import tqdm  # type: ignore[import-untyped]
-
-_NUM_RECORDS = 16
-_KERNEL_SAMPLES = 256  # the largest eigenvalue over n settles there
-# Samples that are measured: enough for an affine fit.
-_SAMPLES, _PER_INPUT, _MOST_SAMPLES = 1024, 10, 4096
-# Multiply-adds that the first kernel may take, and those on the way together.
-_KERNEL_WORK = 3e11
 
 
 @dataclass(frozen=True)
@@ -186,36 +174,30 @@ def diagnose(
         True
     """
     clock = Clock()
-    shape = _check(apply_fn, params, x, y, loss, optimizer, num_steps, batch_size, memory)
-    starts = _starts(params, inits, checkpoints)
-    x, key = as_samples("x", x), jax.random.key(0) if key is None else key
-    phi = _features(features, x)
+    key = jax.random.key(0) if key is None else key
+    outputs = check_all(apply_fn, params, x, y, loss, optimizer, num_steps, batch_size, memory)
+    starts = all_starts(params, inits, checkpoints)
     num_parameters = sum(leaf.size for leaf in partition(params)[0])
-    num_outputs = 1 if len(shape) == 1 else shape[1]
-    num_records = _NUM_RECORDS if checkpoints is None else len(checkpoints)
-    num_chosen = min(len(x), max(_SAMPLES, min(_PER_INPUT * phi.shape[1], _MOST_SAMPLES)))
-    num_kernel, num_turn = _kernel_sizes(num_chosen, num_parameters * num_outputs, num_parameters, float(memory))
-    chosen = host_random(key, 0).permutation(len(x))[:num_chosen]
-    problem = Problem(
+    problem = make_problem(
         apply_fn,
         loss,
         x,
-        jnp.asarray(y),
-        chosen,
-        num_kernel,
-        num_turn,
-        phi,
-        log_spaced_steps(num_steps, num_records),
+        y,
+        features,
+        outputs,
+        num_parameters,
+        num_steps,
         optimizer,
-        None if batch_size is None or batch_size >= len(x) else int(batch_size),
-        check_tolerances(tolerances),
+        batch_size,
+        tolerances,
+        memory,
         key,
     )
+    phi, k = problem.features, None if len(outputs) == 1 else outputs[1]
     with clock("data"):
         data = input_statistics(phi)
-        k = None if len(shape) == 1 else num_outputs
         baseline = affine_baseline(phi, problem.y, loss=loss, num_outputs=k, key=key)
-    warnings = input_warnings(x, features) + data_warnings(data)
+    warnings = input_warnings(problem.x, features) + data_warnings(data)
     steps = len(problem.steps) - 1 if checkpoints is None else len(starts[0][1] or {})
     runs = []
     with tqdm(total=len(starts) * (3 + steps), disable=not progress, desc="diagnose") as bar:
@@ -224,13 +206,14 @@ def diagnose(
             runs.append(run)
             warnings += notes
     sizes = {
-        "samples": len(x),
+        "samples": len(problem.x),
         "inputs": phi.shape[1],
-        "outputs": num_outputs,
+        "outputs": k or 1,
         "parameters": num_parameters,
-        "samples measured": num_chosen,
-        "samples of the kernel": num_kernel,
-        "samples of the kernel on the way": num_turn,
+        "samples measured": len(problem.chosen),
+        "samples for derivatives": problem.num_first,
+        "samples of the kernel": problem.num_kernel,
+        "samples of the kernel on the way": problem.num_turn,
     }
     return Diagnosis(
         tuple(runs),
@@ -242,57 +225,6 @@ def diagnose(
         tuple(dict.fromkeys(warnings)),
         _versions(),
     )
-
-
-def _check(apply_fn, params, x, y, loss, optimizer, num_steps, batch_size, memory) -> tuple[int, ...]:
-    """The shape of the outputs; raises for what cannot be diagnosed."""
-    check_data(x, y, several=True)
-    if np.shape(x)[0] < 8:
-        raise ValueError(f"x: expected at least 8 samples, got {np.shape(x)[0]}")
-    check_integer("num_steps", num_steps, at_least=1)
-    if batch_size is not None:
-        check_integer("batch_size", batch_size, at_least=1)
-    check_positive("memory", memory)
-    check_optimizer(optimizer)
-    check_network(apply_fn, params, x)
-    trained, rest = partition(params)
-    samples = as_samples("x", x)
-    outputs = check_outputs(apply_fn, trained, rest, samples)
-    check_labels(loss, outputs, y)
-    check_independent(apply_fn, trained, rest, samples)
-    return outputs.shape
-
-
-def _starts(params, inits, checkpoints) -> list[tuple[PyTree, dict[int, PyTree] | None]]:
-    """Every start, and the run from there if it is given."""
-    if checkpoints is None:
-        return [(start, None) for start in [params, *(inits or [])]]
-    if inits is not None:
-        raise ValueError("inits: given with checkpoints, which are one run from one start")
-    shapes = [leaf.shape for leaf in partition(params)[0]]
-    for step, there in checkpoints.items():
-        check_integer("checkpoints", step, at_least=0)
-        if [leaf.shape for leaf in partition(there, name="checkpoints")[0]] != shapes:
-            raise ValueError(f"checkpoints: expected parameters of the shapes of params, got others at step {step}")
-    run = {int(step): there for step, there in sorted(checkpoints.items()) if step > 0}
-    if not run:
-        raise ValueError("checkpoints: expected at least one after step 0")
-    return [(checkpoints.get(0, params), run)]
-
-
-def _features(features, x) -> np.ndarray:
-    phi = np.asarray(x if features is None else features(x), np.float64)
-    if phi.shape[:1] != x.shape[:1] or (features is not None and phi.ndim != 2):
-        raise ValueError(f"features: expected shape ({len(x)}, d), got {phi.shape}")
-    return phi.reshape(len(x), -1)
-
-
-def _kernel_sizes(num_samples: int, work: int, num_parameters: int, memory: float) -> tuple[int, int]:
-    """Samples of the kernel at the start, and of those on the way: as many as memory and patience allow."""
-    in_memory = int(memory / (8 * num_parameters))  # a Jacobian and its transpose
-    first = min(_KERNEL_SAMPLES, num_samples, in_memory, int((_KERNEL_WORK / work) ** 0.5))
-    way = min(first, int((_KERNEL_WORK / (7 * work)) ** 0.5))
-    return max(first, min(8, num_samples)), max(way, min(8, num_samples))
 
 
 def _versions() -> dict[str, str]:
