@@ -20,7 +20,12 @@ NETWORKS = {
     "relu": (et.two_layer(8, 256, "relu"), TASK.x, TASK.y, {}),
     "two hidden layers": (et.fully_connected(8, 64, "tanh", depth=2), TASK.x, TASK.y, {}),
     "four hidden layers, relu": (et.symmetric(et.fully_connected(8, 64, "relu", depth=4)), TASK.x, TASK.y, {}),
-    "classes": (et.fully_connected(8, 64, "softplus", depth=2, num_outputs=3), TASK.x, CLASSES, {"loss": "cross_entropy"}),
+    "classes": (
+        et.fully_connected(8, 64, "softplus", depth=2, num_outputs=3),
+        TASK.x,
+        CLASSES,
+        {"loss": "cross_entropy"},
+    ),
     "convolutional": (et.convolutional((4, 4, 2), 16, "tanh", depth=2), PICTURES, TASK.y[:60], {}),
     "Adam": (et.two_layer(8, 256, "tanh"), TASK.x, TASK.y, {"optimizer": optax.adam(0.01)}),
 }
