@@ -115,3 +115,11 @@ def test_the_early_time_model_is_its_three_steps(trained):
 def test_bad_arguments_are_named(name, call):
     with np.errstate(all="ignore"), refused(name):
         call()
+
+
+def test_features_that_mix_samples_are_refused():
+    x, y = np.random.default_rng(0).normal(size=(6, 3)), np.ones(6)
+    with refused("features", saying="training inputs"):
+        et.linear_model(lambda x: x - x.mean(axis=0, keepdims=True), x, y, learning_rate=0.1)
+    mean = x.mean(axis=0, keepdims=True)
+    assert et.linear_model(lambda x: x - mean, x, y, learning_rate=0.1).predict(x, 1).shape == (6,)

@@ -1,4 +1,5 @@
 import earlytime as et
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -53,3 +54,26 @@ def test_what_no_product_is_made_of():
             schur_complement(operator, direction)
     with refused("operator"):
         et.operators.complement(Operator.from_matrix(np.ones((2, 3))), np.ones(3))
+
+
+def test_operators_that_are_not_symmetric_have_no_norm_by_lanczos():
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    w, f = jnp.ones(3), lambda w, x: jnp.tanh(x @ w)
+    across = et.tangent_kernel(f, w, x, x + 1)
+    matrix = et.operators.Operator.from_matrix(np.triu(np.ones((6, 6))))
+    thin = et.linear_kernel(lambda x: x, x, x + 1)
+    for operator in (across, matrix, thin, 2.0 * across, thin - et.linear_kernel(lambda x: x, x)):
+        with refused("operator", saying="symmetric"):
+            et.spectral_norm(operator, key=jax.random.key(0))
+        with refused("kernel", saying="symmetric"):
+            et.krylov.krylov_dynamics(operator, np.ones(6), learning_rate=0.1)
+    same = et.tangent_kernel(f, w, x, x)
+    assert et.spectral_norm(same, key=jax.random.key(0)).value > 0
+    both = et.linear_kernel(lambda x: x, x, x.copy())
+    assert et.spectral_norm(both, key=jax.random.key(0)).value > 0
+
+
+def test_a_factor_of_any_kind_keeps_the_operator_s_precision():
+    operator = et.operators.Operator.from_matrix(np.eye(2, dtype=np.float32))
+    for scaled in (2.0 * operator, operator * 2.0, operator * np.float64(2), operator * jnp.asarray(2.0)):
+        assert scaled.dense().dtype == np.float32 and scaled.dense().tolist() == [[2, 0], [0, 2]]

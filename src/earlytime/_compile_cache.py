@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import warnings
 from pathlib import Path
 
 import jax
@@ -30,7 +31,9 @@ def keep_compiled_programs() -> None:
 
 
 def _cache_folder() -> Path:
-    import pooch  # only where it is asked for: it takes a tenth of a second
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a notebook without widgets for progress bars
+        import pooch  # only where it is asked for: it takes a tenth of a second
 
     return Path(os.environ.get("EARLYTIME_CACHE") or pooch.os_cache("earlytime"), "compiled")
 

@@ -44,7 +44,7 @@ def as_images(x, shape: tuple[int, ...], *, name: str = "x"):
     """Rows (n, d) in the shape of images; raises unless d fits it."""
     if np.ndim(x) != 2 or np.shape(x)[1] != math.prod(shape):
         raise ValueError(f"{name}: expected shape (n, {math.prod(shape)}), got {np.shape(x)}")
-    return x.reshape(-1, *shape)
+    return x.reshape(np.shape(x)[0], *shape)
 
 
 def draw(key: PRNGKeyArray, shapes: list[tuple[int, ...]], bias_std: Real) -> tuple[Layer, ...]:

@@ -98,6 +98,25 @@ def check_square(name: str, operator) -> int:
     return rows
 
 
+def check_some(name: str, x) -> None:
+    """Raise unless there is at least one row."""
+    if np.ndim(x) < 1 or np.shape(x)[0] < 1:
+        raise ValueError(f"{name}: expected at least one sample, got shape {np.shape(x)}")
+
+
+def are_equal(left, right) -> bool:
+    """Whether two arrays may be: False only where they can be looked at, or have different shapes."""
+    if left is right or left.shape != right.shape:
+        return left is right
+    return not is_concrete((left, right)) or np.array_equal(left, right)
+
+
+def check_may_be_symmetric(name: str, operator) -> None:
+    """Raise if an operator is known not to be symmetric."""
+    if not operator.symmetric:
+        raise ValueError(f"{name}: expected a symmetric operator, got one that is not, as between two sets of inputs")
+
+
 def check_data(x, y, *, names: tuple[str, str] = ("x", "y"), several: bool = False) -> None:
     """Raise unless x holds n >= 1 samples along its first axis, y is (n,), or (n, k) with `several`, both finite."""
     if np.ndim(x) < 2 or np.shape(x)[0] < 1:

@@ -14,7 +14,7 @@ import numpy as np
 from earlytime import _neural_tangents
 from earlytime._arrays import AnyArray, Real, Whole, floating
 from earlytime._layers import as_images, check_convolution
-from earlytime._validation import check_finite, check_integer, check_scales, is_concrete
+from earlytime._validation import check_finite, check_integer, check_scales, check_some, is_concrete
 from earlytime.activations import ACTIVATIONS, Activation, LeakyRelu, resolve_activation
 from earlytime.deep_kernels import Kernels
 from earlytime.precision import float64
@@ -172,6 +172,7 @@ def _kernels(layer, shape: Sequence[int] | None = None) -> Callable[..., Kernels
         sides = np.shape(x)[-1:] if shape is None else tuple(shape)
 
         def images(name, value):
+            check_some(name, value)
             check_finite(name, value)
             return as_images(floating(name, value), sides, name=name)
 

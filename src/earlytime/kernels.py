@@ -12,7 +12,7 @@ import numpy as np
 from earlytime._arrays import AnyArray, Real, floating, real
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
-from earlytime._validation import check_no_negative, check_not_negative, check_symmetric
+from earlytime._validation import are_equal, check_no_negative, check_not_negative, check_some, check_symmetric
 from earlytime.operators import Operator, low_rank
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
@@ -53,7 +53,7 @@ def tangent_kernel(
     """
     trained, rest = partition(params)
     x = as_samples("x", x)
-    x2 = x if x2 is None else as_samples("x2", x2)
+    x2 = x if x2 is None or x2 is x else as_samples("x2", x2)
     sizes = [check_outputs(apply_fn, trained, rest, each, on=name).size for name, each in (("x", x), ("x2", x2))]
     check_independent(apply_fn, trained, rest, *([x] if x2 is x else [x, x2]))
     return Operator(
@@ -61,6 +61,7 @@ def tangent_kernel(
         Partial(_tangent_matrix, Partial(apply_fn), trained, rest, x, x2),
         tuple(sizes),
         cheap_dense=False,
+        symmetric=are_equal(x, x2),
     )
 
 
@@ -136,12 +137,17 @@ def linear_kernel(features: Callable, x: Num[AnyArray, "n d"], x2: Num[AnyArray,
     Returns:
         Operator of shape (n, n2).
 
+    Raises:
+        ValueError: no inputs, or complex features.
+
     Example:
         >>> kernel = linear_kernel(lambda x: 2.0 * x, jnp.eye(2))
         >>> print(kernel.dense())
         [[4. 0.]
          [0. 4.]]
     """
+    for name, inputs in (("x", x), ("x2", x if x2 is None else x2)):
+        check_some(name, inputs)
     psi = jnp.asarray(features(floating("x", x)))
     return low_rank(psi, psi if x2 is None else jnp.asarray(features(floating("x2", x2))))
 

@@ -11,6 +11,7 @@ from earlytime._validation import (
     check_finite,
     check_integer,
     check_kernel,
+    check_may_be_symmetric,
     check_not_negative,
     check_shape,
     check_square,
@@ -82,6 +83,7 @@ def krylov_dynamics(
         [1.  0.5]
     """
     n = check_square("kernel", kernel)
+    check_may_be_symmetric("kernel", kernel)
     check_shape("y", y, (n,))
     y = real("y", y).astype(kernel.dtype)
     check_finite("y", y)

@@ -128,7 +128,8 @@ def linear_model(
     In float64 whatever JAX's precision, from the features in theirs; under jit in that of the features.
 
     Raises:
-        ValueError: wrong shapes, data that are not finite, a negative or infinite learning rate.
+        ValueError: wrong shapes, data that are not finite, a negative or infinite learning rate; features that depend
+            on other samples, where that can be looked at.
 
     Example:
         >>> x, y = jnp.eye(2), jnp.array([1.0, -1.0])
@@ -141,6 +142,7 @@ def linear_model(
     check_data(x, y, several=True)
     x, y = floating("x", x), floating("y", y)
     psi = real("features", features(x))
+    _check_row_by_row(features, x, psi)
     if start is not None:
         outputs = real("start", start(x))
         if outputs.shape != y.shape:
@@ -159,6 +161,20 @@ def linear_model(
     rate = _decay.resolve_learning_rate(learning_rate, model.stable_learning_rate)
     check_not_negative("learning_rate", rate)
     return model._replace(learning_rate=rate)
+
+
+def _check_row_by_row(features, x, psi) -> None:
+    """Raise if features of the last sample depend on those beside it, where that can be looked at."""
+    ours = type(features).__module__.startswith("earlytime.")
+    if ours or len(x) < 2 or not is_concrete((x, psi)):
+        return
+    together, alone = np.asarray(psi[-1:]), np.asarray(features(x[-1:]))
+    gap, size = np.max(np.abs(together - alone), initial=0), np.max(np.abs(together), initial=0)
+    if not gap <= float(jnp.finfo(psi.dtype).eps) ** 0.5 * max(size, 1e-30):
+        raise ValueError(
+            f"features: expected those of a sample to depend on it alone, got some that differ by {gap:.3g} (of "
+            f"{size:.3g}) when other samples are left out; compute means and scales before, on the training inputs"
+        )
 
 
 def early_time_model(

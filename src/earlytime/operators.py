@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, real
-from earlytime._validation import check_finite, check_shape, check_square, is_concrete
+from earlytime._arrays import AnyArray, Real, real
+from earlytime._validation import are_equal, check_finite, check_shape, check_square, is_concrete
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Num
 
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Num
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("product", "matrix"),
-    meta_fields=("shape", "cheap_dense"),
+    meta_fields=("shape", "cheap_dense", "symmetric"),
 )
 @dataclass(frozen=True)
 class Operator:
@@ -30,12 +30,14 @@ class Operator:
         matrix: () -> (rows, columns).
         shape: (rows, columns).
         cheap_dense: whether the matrix costs less than some tens of products.
+        symmetric: False where it is known not to be, as between two sets of inputs: it has no eigenvalues by Lanczos.
     """
 
     product: Partial
     matrix: Partial
     shape: tuple[int, int]
     cheap_dense: bool
+    symmetric: bool = True
 
     @classmethod
     def from_matrix(cls, matrix: Num[AnyArray, "rows columns"]) -> "Operator":
@@ -52,7 +54,8 @@ class Operator:
             raise ValueError(f"matrix: expected shape (rows, columns), got {np.shape(matrix)}")
         rows, columns = np.shape(matrix)
         matrix = real("matrix", matrix)
-        return cls(Partial(jnp.matmul, matrix), Partial(jnp.asarray, matrix), (rows, columns), True)
+        parts = Partial(jnp.matmul, matrix), Partial(jnp.asarray, matrix)
+        return cls(*parts, (rows, columns), True, _is_symmetric(matrix))
 
     @property
     def dtype(self):
@@ -82,14 +85,16 @@ class Operator:
             Partial(_difference, self.matrix, other.matrix),
             self.shape,
             self.cheap_dense and other.cheap_dense,
+            self.symmetric and other.symmetric,
         )
 
-    def __mul__(self, factor: float) -> "Operator":
+    def __mul__(self, factor: Real) -> "Operator":
         return Operator(
             Partial(_scaled, self.product, factor),
             Partial(_scaled, self.matrix, factor),
             self.shape,
             self.cheap_dense,
+            self.symmetric,
         )
 
     __rmul__ = __mul__
@@ -100,7 +105,19 @@ def _difference(a, b, *args):
 
 
 def _scaled(a, factor, *args):
-    return factor * a(*args)
+    out = a(*args)
+    return jnp.asarray(factor, out.dtype) * out
+
+
+def _is_symmetric(matrix) -> bool:
+    """Whether a matrix may be: False only where its entries can be looked at, and differ by more than rounding."""
+    if matrix.shape[0] != matrix.shape[1]:
+        return False
+    if not is_concrete(matrix):
+        return True
+    entries = np.asarray(matrix)
+    size = np.max(np.abs(entries), initial=0)
+    return not np.isfinite(size) or bool(np.all(np.abs(entries - entries.T) <= 3.5e-4 * size))
 
 
 def low_rank(left: Num[AnyArray, "n p"], right: Num[AnyArray, "n2 p"]) -> Operator:
@@ -115,6 +132,7 @@ def low_rank(left: Num[AnyArray, "n p"], right: Num[AnyArray, "n2 p"]) -> Operat
         Partial(_low_rank_matrix, left, right),
         (left.shape[0], right.shape[0]),
         cheap_dense=True,
+        symmetric=are_equal(left, right),
     )
 
 
@@ -145,6 +163,7 @@ def complement(operator: Operator, direction: Num[AnyArray, " n"]) -> Operator:
         Partial(_projected_matrix, operator.matrix, u),
         operator.shape,
         operator.cheap_dense,
+        operator.symmetric,
     )
 
 

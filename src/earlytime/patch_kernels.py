@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole, floating, real
 from earlytime._derivatives import derivatives
-from earlytime._validation import check_integer, is_concrete
+from earlytime._validation import check_integer, check_some, is_concrete
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
 from earlytime.deep_kernels import deep_kernel
 from jaxtyping import Array, Float, Int, Num
@@ -80,7 +80,7 @@ def ring_kernel(
         (kinds, n, n), one matrix for each function.
 
     Raises:
-        ValueError: a filter_size below 1, above d, or beyond the table.
+        ValueError: no inputs; a filter_size below 1, above d, or beyond the table.
 
     Example:
         >>> x = jnp.array([[1.0, 1.0], [1.0, -1.0]])
@@ -88,6 +88,7 @@ def ring_kernel(
         [[1. 0.]
          [0. 1.]]
     """
+    check_some("x", x)
     x, kappa, d = floating("x", x), real("kappa", kappa), x.shape[1]
     if is_concrete(filter_size):
         check_integer("filter_size", filter_size, at_least=1, at_most=min(d, kappa.shape[1] - 1))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from earlytime._arrays import Whole
 from earlytime._blocks import has_primitive
-from earlytime._validation import check_integer, check_square, is_concrete
+from earlytime._validation import check_integer, check_may_be_symmetric, check_square, is_concrete
 from earlytime.operators import Operator
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -41,7 +41,7 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: Whole =
         Norm(value, residual), of any scale; both NaN for an operator whose products are not finite.
 
     Raises:
-        ValueError: an operator that is not square, num_matvecs below 1.
+        ValueError: an operator that is not square, or known not to be symmetric; num_matvecs below 1.
 
     Example:
         >>> from earlytime import linear_kernel
@@ -50,6 +50,9 @@ def spectral_norm(operator: Operator, *, key: PRNGKeyArray, num_matvecs: Whole =
         9.0000
     """
     rows = check_square("operator", operator)
+    if rows < 1:
+        raise ValueError("operator: expected at least one row, got none")
+    check_may_be_symmetric("operator", operator)
     check_integer("num_matvecs", num_matvecs, at_least=1)
     if operator.cheap_dense and rows <= _EXACT_ROWS:
         top = jnp.max(jnp.abs(jnp.linalg.eigvalsh(operator.dense())))

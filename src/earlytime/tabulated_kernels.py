@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Whole, floating
+from earlytime._validation import check_finite, check_some, is_concrete
 from earlytime.activations import Activation
 from earlytime.deep_kernels import deep_kernel, diagonal_kernel
 from jaxtyping import Array, Float, Num
@@ -31,11 +32,18 @@ class TabulatedKernel(NamedTuple):
     pairs: Float[AnyArray, "cosines lengths lengths"]
     diagonal: Float[AnyArray, " lengths"]
 
-    @jax.jit
     def __call__(self, x: Num[AnyArray, "n d"], x2: Num[AnyArray, "n2 d"] | None = None) -> Float[Array, "n n2"]:
-        x = floating("x", x)
+        for name, inputs in (("x", x), ("x2", x if x2 is None else x2)):
+            check_some(name, inputs)
+            check_finite(name, inputs)
+            if is_concrete(inputs) and not np.all(np.any(np.asarray(inputs) != 0, axis=1)):
+                raise ValueError(f"{name}: expected no row of zeros, whose length is far below the table's 0.4")
+        return self._look_up(floating("x", x), None if x2 is None else floating("x2", x2))
+
+    @jax.jit
+    def _look_up(self, x, x2):
         if x2 is not None:
-            return self._between(x, floating("x2", x2))
+            return self._between(x, x2)
         exact = _polar(x)[0] @ jnp.asarray(self.diagonal, x.dtype)
         return jnp.where(jnp.eye(x.shape[0], dtype=bool), exact[None], self._between(x, x))
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from earlytime._arrays import AnyArray, floating
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
-from earlytime._validation import check_finite, check_trained
+from earlytime._validation import check_finite, check_some, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
 from earlytime.operators import Operator
@@ -47,6 +47,7 @@ def two_layer_kernel(
         ValueError: unknown `trained` or activation, inputs that are not finite.
     """
     check_trained(trained)
+    check_some("x", x)
     check_finite("x", x)
     x = floating("x", x)
     product, matrix = _two_layer_parts(resolve_activation(activation), trained)
