@@ -33,10 +33,11 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_remainder_is_near_that_of_a_trained_taylor_model(name):
-    """Within a factor of 2.5 wherever it is above half a percent.
+    """Within a factor of 2.2 from half a percent up to a tenth, which is what a verdict speaks of.
 
-    Two would hold for most: the narrow network reaches 2.07 and two hidden layers 2.08. Adam divides by the size of a
-    gradient, so that its first steps take two models apart which are one to a few thousandths: 0.04 there.
+    Measured: 0.65 to 2.08 there. Beyond a tenth the network is elsewhere than its linear model, and the ratio grows, to
+    3.3 for the convolutional network. Adam divides by the size of a gradient: its first steps take two models apart
+    whose remainders are one to a few thousandths, 0.04 there.
     """
     network, x, y, how = NETWORKS[name]
     params = network.init(jax.random.key(1))
@@ -54,8 +55,8 @@ def test_the_remainder_is_near_that_of_a_trained_taylor_model(name):
     norm = lambda outputs: np.linalg.norm(np.asarray(outputs).reshape(len(steps), -1), axis=1)[1:]
     trained = norm(own.train_outputs - taylor.train_outputs) / norm(own.train_outputs - own.train_outputs[:1])
     ratio = found.path.remainder[1:] / trained
-    seen = np.maximum(trained, found.path.remainder[1:]) > 0.005
-    assert seen.any() and np.all((ratio[seen] > 0.4) & (ratio[seen] < 2.5)), f"ratios {ratio}, remainders {trained}"
+    seen = (np.maximum(trained, found.path.remainder[1:]) > 0.005) & (found.path.remainder[1:] <= 0.1)
+    assert seen.any() and np.all((ratio[seen] > 0.45) & (ratio[seen] < 2.2)), f"ratios {ratio}, remainders {trained}"
 
 
 @pytest.mark.parametrize("name", ["erf, narrow", "relu", "two hidden layers"])
