@@ -55,6 +55,11 @@ def test_the_whole_interval_decides(criterion, center, verdict):
     assert finding.cases["a"].low < center < finding.cases["a"].high
 
 
+@pytest.mark.parametrize("seeds, dim, verdict", [(5, 64, "reproduced"), (4, 64, "not run"), (5, 63, "not run")])
+def test_the_verdict_at_the_smallest_sizes(seeds, dim, verdict):
+    assert judge({"a": [0.5] * seeds, "b": [0.5] * 9}, dim=dim).verdict == verdict
+
+
 def test_the_worst_case_decides():
     good, bad, between = 0.5 + NARROW, 1.5 + NARROW, 1.0 + NARROW
     assert judge({"a": good, "b": good}).verdict == "reproduced"

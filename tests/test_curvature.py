@@ -53,6 +53,15 @@ def test_the_dense_hessian_is_the_derivative_of_the_gradient():
     np.testing.assert_allclose(et.curvature.output_hessian(apply_fn, params, x).dense(), by_differences, atol=1e-8)
 
 
+def test_the_bound_is_its_formula_for_inputs_that_differ():
+    hessians, gradients, r = np.array([1.0, 2.0]), np.array([3.0, 5.0]), 0.5
+    expected = [
+        [h * r * g2 + h2 * r * g + h * h2 * r**2 for h2, g2 in zip(hessians, gradients)]
+        for h, g in zip(hessians, gradients)
+    ]
+    np.testing.assert_allclose(et.kernels.kernel_change_bound(hessians, r, gradients), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("trained", ["first", "both", "second"])
 def test_two_layers_in_closed_form(trained):
     network = et.two_layer(4, 10, "tanh")

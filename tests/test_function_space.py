@@ -40,6 +40,26 @@ def both(dynamics, **when):
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_momentum_with_a_kernel_that_is_singular(dtype):
+    """A mode without an eigenvalue drifts: its gain is that of a velocity under friction, at any step or time."""
+    beta, rate, n = 0.75, 0.5, 2
+    kernel = np.diag([1.0, 0.0]).astype(dtype)
+    dynamics = et.kernel_dynamics(kernel, np.ones(n, dtype), learning_rate=rate, momentum=beta)
+    velocity, drift, drifts = 0.0, 0.0, []
+    for _ in range(6):
+        drifts.append(drift)
+        velocity = beta * velocity + 1 / n
+        drift = drift + rate * velocity
+    new = np.array([[0.0, 1.0]], dtype)
+    np.testing.assert_allclose(dynamics.predict(steps=range(6), kernel_new=new)[:, 0], drifts, rtol=1e-6)
+    time = np.array([0.0, 0.2, 1.0, 7.0])
+    generator = np.array([[0, 1, 0], [0, -(1 - beta), rate / n], [0, 0, 0]])
+    flow = [scipy.linalg.expm(t / rate * generator)[0, 2] for t in time]
+    np.testing.assert_allclose(dynamics.predict(time=time, kernel_new=new)[:, 0], flow, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(dynamics.predict(time=time)[:, 1], 0, atol=1e-7)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.99])
 @pytest.mark.parametrize("share", [0.01, 0.4, 0.97, 1.01])  # of the stability limit: all roots, both signs
 def test_steps_are_the_iteration(momentum, share):
@@ -78,7 +98,10 @@ def test_duplicating_every_sample_changes_nothing(momentum):
     )
     for when in ({"steps": steps}, {"time": np.array([0.3, 2.0, 50.0])}):
         np.testing.assert_allclose(new(twice, np.tile(START, 2), 2, **when), new(once, START, 1, **when), rtol=1e-7)
-    np.testing.assert_allclose(iterate(rate, momentum, 60, repeat=2), iterate(rate, momentum, 60), rtol=1e-9)
+    expected = iterate(rate, momentum, 60, repeat=2)[steps]
+    found = twice.predict(np.tile(START, 2), steps=steps)
+    np.testing.assert_allclose(found, np.tile(expected[:, :N], 2), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(new(twice, np.tile(START, 2), 2, steps=steps), expected[:, N:], rtol=1e-8, atol=1e-8)
 
 
 def test_flow_is_the_matrix_exponential_and_the_limit_of_small_steps():
@@ -127,6 +150,20 @@ def test_momentum_flow_is_its_equation():
     generator = np.block([[np.zeros((N, N)), np.eye(N)], [-rate * KERNEL / N, -(1 - beta) * np.eye(N)]])
     expected = (scipy.linalg.expm(last * generator) @ state)[:N]
     np.testing.assert_allclose(dynamics.predict(START, time=rate * last), Y + expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999, 1.0, 1.001, 4.0])  # of critical damping, where two modes meet
+def test_one_mode_of_momentum_flow_around_critical_damping(share):
+    """The exponential of its 2 x 2 matrix. The critical rate, 1/16, is an exact number."""
+    beta, n, eigenvalue = 0.5, 2, 2.0
+    rate, time = share / 16, np.array([0.0, 0.3, 2.0, 9.0])
+    kernel, step = np.diag([share, 1e-3]) * eigenvalue, n / (16 * eigenvalue)
+    dynamics = et.kernel_dynamics(kernel, np.array([1.0, 0.0]), learning_rate=step, momentum=beta)
+    at = lambda t: scipy.linalg.expm(t * np.array([[0, 1], [-rate, -(1 - beta)]]))
+    left = np.array([at(t / step)[0, 0] for t in time])
+    np.testing.assert_allclose(dynamics.predict(time=time)[:, 0], 1 - left, rtol=1e-9, atol=1e-12)
+    gain = (1 - left) / kernel[0, 0] if share else [(t - 2 * step * (1 - np.exp(-t / (2 * step)))) for t in time]
+    np.testing.assert_allclose(dynamics.transfer(np.eye(2), time=time)[:, 0, 0], gain, rtol=1e-8, atol=1e-12)
 
 
 def test_transfer_is_what_predict_does():
@@ -308,6 +345,24 @@ def test_last_layer_training_ends_in_the_posterior_and_full_training_does_not():
     half_way, both = process("all").at(time=3.0), np.hstack([-gain, np.eye(3)])
     np.testing.assert_allclose(half_way.mean, gain @ y, rtol=1e-6)
     np.testing.assert_allclose(half_way.covariance, both @ k @ both.T, atol=1e-6)
+
+
+def test_a_process_trains_with_the_momentum_and_the_rate_that_it_is_given():
+    """The mean is the outputs from 0, and A y is what heavy ball makes of them, step by step."""
+    x, beta, rate = RNG.normal(size=(8, 3)), 0.8, 0.4
+    kernel = lambda a, b=None: a @ (a if b is None else b).T + 1.0
+    kernels = lambda a, b=None: et.deep_kernels.Kernels(nngp=kernel(a, b) / 2, ntk=kernel(a, b))
+    y = RNG.normal(size=5)
+    process = et.gaussian_processes.training_process(kernels, x[:5], y, x[5:], learning_rate=rate, momentum=beta)
+    moved, velocity = np.zeros((8, 5)), np.zeros((5, 5))  # the outputs of each unit label, from 0
+    for step in range(9):
+        if step in (0, 3, 8):
+            found = process.at(steps=step)
+            both = np.hstack([-moved[5:], np.eye(3)])
+            np.testing.assert_allclose(found.mean, moved[5:] @ y, atol=1e-10)
+            np.testing.assert_allclose(found.covariance, both @ kernel(x) / 2 @ both.T, atol=1e-10)
+        velocity = beta * velocity + (moved[:5] - np.eye(5)) / 5
+        moved = moved - rate * kernel(x, x[:5]) @ velocity
 
 
 @needs_neural_tangents

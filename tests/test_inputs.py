@@ -51,10 +51,19 @@ def test_one_teacher_labels_training_and_test_set():
 
 
 def test_task_under_jit_and_vmap():
-    keys = jax.random.split(KEY, 3)
-    task = jax.jit(jax.vmap(lambda key: et.sample_task(key, 5, 2, 4, spectrum=np.ones(4), rotate=True)))(keys)
-    assert task.x.shape == (3, 5, 4) and task.y_test.shape == (3, 2)
-    assert not np.allclose(task.x[0], task.x[1])
+    """Inputs and labels of one task are drawn together, and the first rows are to train on."""
+
+    @jax.jit
+    @jax.vmap
+    def both(key):
+        key_x, key_teacher = jax.random.split(key)
+        x = et.sample_inputs(key_x, 25, 4, spectrum=SPREAD[1:5])
+        return et.sample_task(key, 5, 20, 4, spectrum=SPREAD[1:5]), x, et.teacher_labels(key_teacher, x)
+
+    task, x, y = both(jax.random.split(KEY, 3))
+    np.testing.assert_allclose(np.concatenate([task.x, task.x_test], axis=1), x, rtol=1e-12)
+    np.testing.assert_array_equal(np.concatenate([task.y, task.y_test], axis=1), y)
+    assert not np.allclose(x[0], x[1])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from claims_page import counts, datatables, head_text, record_text
 from earlytime import claims
 from forest import forest
 from results import SMOKE
-from some_results import CLAIM, RECORD
+from some_results import CLAIM, RECORD, RUN
 
 
 def test_a_record_has_everything_that_was_recorded(results):
@@ -53,6 +53,12 @@ def test_smoke_gives_no_verdicts(results):
     assert SMOKE in head_text(found) and "{.verdict" not in head_text(found)
     text = record_text(found.findings["a-claim"], {}, judged=False)
     assert "{.verdict" not in text and "−1.00" in text and "**Why not reproduced" not in text
+
+
+def test_one_run_with_sizes_of_smoke_is_enough_for_no_verdicts(results):
+    found = results(RECORD)
+    mixed = found._replace(runs=found.runs | {"other": RUN | {"profile": "smoke"}})
+    assert found.judged and not mixed.judged and SMOKE in head_text(mixed)
 
 
 def test_what_the_drawing_says_in_words_is_what_was_measured(results):
