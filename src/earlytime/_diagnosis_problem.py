@@ -18,7 +18,7 @@ _KERNEL_SAMPLES = 256  # the largest eigenvalue over n settles there
 # Samples that are measured: enough for an affine fit; derivatives of the outputs at the first of them.
 _SAMPLES, _PER_INPUT, _MOST_SAMPLES = 1024, 10, 4096
 # Entries of Jacobians that the first kernel may take, and those on the way together: seconds on two cores.
-_ENTRIES = 1.5e9
+_ENTRIES = 1e9
 _FEW_OUTPUTS = 3  # whose kernels are followed on the way
 
 

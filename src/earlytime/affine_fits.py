@@ -163,7 +163,7 @@ def affine_baseline(
     at = functools.partial(_loss, x=inputs, y=labels, loss=loss, num_outputs=num_outputs)
     # Of classes, all weights of an input take part in one fit; of the squared loss each output has its own.
     each = d if loss == "squared" else d * (num_outputs or 1)
-    ridges = [0.0] if n >= _PER_INPUT * each else list(np.logspace(2, -4, 7))
+    ridges = [0.0] if n >= _PER_INPUT * each else list(np.logspace(2, -4, 4))
     found, weights = [], [np.zeros((d + 1) * (num_outputs or 1))]
     for ridge in ridges:  # the strongest first, and from there on
         weights.append(fit(1 - is_test, ridge=ridge, start=weights[-1]))
@@ -208,7 +208,7 @@ def _fit(x, y, counts, *, loss, num_outputs, ridge, start):
         _, value, slope = _loss_and_slope(cast(weights), *fixed, **how)
         return float(value), np.asarray(slope, np.float64)
 
-    return scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    return scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
 
 
 def _least_squares(x, y, counts, ridge):
