@@ -37,6 +37,8 @@ def test_comparison_is_its_definitions():
     assert np.all(compared.population_discrepancy[1:] < compared.test_discrepancy[1:])
     np.testing.assert_allclose(compared.linear_limit_loss, half(model.predict(task.x, 10**7) - task.y), rtol=1e-6)
     assert et.require_finite(compared) is compared
+    assert compared.diverged_at == -1 and np.isnan(compared.stable_learning_rate)
+    assert compared.steps.tolist() == list(steps)
     for inputs in ("train", "test", "population"):
         gaps = np.asarray(getattr(compared, f"{inputs}_discrepancy"))
         largest = [float(compared.largest_gap(inputs, until=until)) for until in (0, 2, 3, 29, 30, 100)]
@@ -55,6 +57,8 @@ def test_the_largest_gap_is_one_per_seed():
         seeds.largest_gap("fresh", until=9)
     with refused("until"):
         seeds.largest_gap("test", until=-1)
+    with refused("until"):  # nothing to look at in one of the runs
+        seeds._replace(steps=np.array([[0, 5, 9], [6, 7, 9]])).largest_gap("test", until=5)
 
 
 def test_outputs_on_the_test_set_are_needed():

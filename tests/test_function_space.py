@@ -259,13 +259,6 @@ def test_general_flows_are_those_of_neural_tangents(loss, momentum):
         np.testing.assert_allclose(mine, other[..., 0], atol=1e-5)
 
 
-def test_loss_flow_of_the_squared_loss_is_the_closed_form():
-    time = np.array([0.2, 1.0, 5.0])
-    ours = et.loss_flow(KERNEL, Y, loss="squared", time=time, start=START, kernel_new=KERNEL_NEW, start_new=START_NEW)
-    expected = both(et.kernel_dynamics(KERNEL, Y, learning_rate=1.0), time=time)
-    np.testing.assert_allclose(np.concatenate(ours, axis=1), expected, atol=1e-7)
-
-
 @pytest.mark.slow
 def test_loss_flow_is_the_limit_of_small_steps():
     """Softmax over 2 outputs with a kernel over all of them, against training the linear model."""

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 from refusals import refused
 
 N, D, K = 12, 3, 4
@@ -132,6 +133,23 @@ def test_duplicating_every_sample_changes_nothing():
             record_steps=(20,),
         )
         np.testing.assert_allclose(twice.params, run(case, momentum).params, rtol=1e-10)
+
+
+def test_loss_flow_of_several_outputs_is_the_matrix_exponential():
+    """With a kernel of all outputs together, on new inputs from their own start, and with too few steps."""
+    n, k, time = 3, 2, [0.5, 4.0]
+    root, root_new = RNG.normal(size=(n * k, 5)), RNG.normal(size=(2 * k, 5))
+    kernel, kernel_new = root @ root.T, root_new @ root.T
+    y, start, start_new = RNG.normal(size=(n, k)), RNG.normal(size=(n, k)), RNG.normal(size=(2, k))
+    options = {"loss": "squared", "start": start, "kernel_new": kernel_new, "start_new": start_new}
+    found, found_new = et.loss_flow(kernel, y, time=time, **options)
+    generator = np.block([[-kernel / n, -np.eye(n * k) / n], [np.zeros((n * k, 2 * n * k))]])
+    for i, t in enumerate(time):  # α' = -(f₀ - y + Θα)/n
+        alpha = scipy.linalg.expm(t * generator)[: n * k, n * k :] @ (start - y).ravel()
+        np.testing.assert_allclose(found[i], start + (kernel @ alpha).reshape(n, k), atol=1e-7)
+        np.testing.assert_allclose(found_new[i], start_new + (kernel_new @ alpha).reshape(2, k), atol=1e-7)
+    few, _ = et.loss_flow(kernel, y, time=time, max_steps=2, **options)
+    assert not np.isfinite(few[1]).any()
 
 
 @pytest.mark.parametrize(

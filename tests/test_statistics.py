@@ -14,6 +14,24 @@ def test_interval_is_students_t():
     assert et.statistics.confidence_interval([2.0]) == (-np.inf, np.inf)
 
 
+def test_numbers_in_float32_are_summed_in_float64():
+    values = np.array([2.0**24, 3.0, 5.0, 8.0], dtype=np.float32)
+    interval = et.statistics.confidence_interval(values)
+    assert interval == et.statistics.confidence_interval(values.astype(float))
+    sizes = np.array([3, 5, 9], dtype=np.float32)
+    laws = [
+        et.fit_power_law(sizes.astype(dtype), np.exp(values[None, 1:]).astype(dtype)) for dtype in (float, np.float32)
+    ]
+    np.testing.assert_allclose(laws[1].exponent, laws[0].exponent, rtol=3e-7)
+    assert laws[1].per_seed.dtype == np.float64
+
+
+@pytest.mark.parametrize("values", [[], [[1.0, 2.0]], [[1.0], [2.0]], 1.0, [1.0, np.nan]])
+def test_bad_values_are_named(values):
+    with refused("values"):
+        et.statistics.confidence_interval(np.array(values))
+
+
 def test_interval_covers_the_truth_95_times_in_100():
     rng = np.random.default_rng(0)
     intervals = [et.statistics.confidence_interval(rng.normal(size=5)) for _ in range(2000)]
