@@ -13,8 +13,6 @@
 #                                          notebooks alone, each in an empty folder, with the packages that Colab has
 # make test-newest [NEWEST_PYTHONS="python3.12 python3.13"] [NOTEBOOKS=...]
 #                                          the same with the newest JAX: a warning of what will break next
-# make test-mutants [MODULES="losses spectral"]
-#                                          plant errors, one at a time, with cosmic-ray: which does no test see? (hours)
 # make setup [PYTHON=python3.12]           the environment alone
 # make lock                                compile requirements.in to requirements.txt
 # make address URL=https://github.com/NAME/REPO
@@ -26,7 +24,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book pdf bench bundle stability check test test-all test-jax-versions test-book test-colab test-newest test-mutants setup a-gpu setup-gpu lock address clean
+.PHONY: book pdf bench bundle stability check test test-all test-jax-versions test-book test-colab test-newest setup a-gpu setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -125,10 +123,6 @@ test-newest: setup
 	for python in $(NEWEST_PYTHONS); do \
 	  $(VENV_PYTHON) tests/colab/run_notebooks.py --newest $$python $(NOTEBOOKS) || exit 1; \
 	done
-
-MODULES ?= losses spectral krylov operators statistics linear_models linear_ranges nearest_kernels affine_fits
-test-mutants: setup
-	$(VENV_PYTHON) tests/mutants/run.py $(MODULES)
 
 setup: $(READY)
 
