@@ -8,6 +8,8 @@
 # make test                                the fast tests; make test-all: the slow ones too
 # make test-jax-versions [JAX_VERSIONS="0.6.0 0.8.2"] [PYTHON=python3.12]
 #                                          infinite width on other releases of JAX, each in a new environment
+# make test-mutants [MODULES="spectral scaling"] [EVERY=5]
+#                                          plant small errors in the numeric modules: do their tests notice?
 # make test-book [PROFILE=...]             every page of a built book in a real browser
 # make test-colab [COLAB_PYTHON=python3.13] [NOTEBOOKS="quickstart hu2020/moments"]
 #                                          notebooks alone, each in an empty folder, with the packages that Colab has
@@ -24,7 +26,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book pdf bench bundle stability check test test-all test-jax-versions test-book test-colab test-newest setup a-gpu setup-gpu lock address clean
+.PHONY: book pdf bench bundle stability check test test-all test-jax-versions test-mutants test-book test-colab test-newest setup a-gpu setup-gpu lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -110,6 +112,14 @@ test-jax-versions:
 	  echo "JAX $$version, $$($$python --version)"; \
 	  $$python -m pytest --quiet tests/test_neural_tangents.py tests/test_affine_kernels.py; \
 	done
+
+# Of cosmic-ray only the part that changes a source is used, whose own needs the environment has already.
+COSMIC_RAY := cosmic-ray==8.7.0
+test-mutants: setup
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	$(VENV_PYTHON) -m pip install --quiet --no-deps --target "$$tmp" $(COSMIC_RAY); \
+	export PYTHONPATH="$$tmp" XLA_FLAGS=--xla_backend_optimization_level=0; \
+	$(VENV_PYTHON) tests/mutants/run.py $(if $(EVERY),--every $(EVERY)) $(MODULES)
 
 test-book: setup
 	EARLYTIME_BOOK=_build/$(PROFILE)/html $(VENV_PYTHON) -m pytest tests/pages --numprocesses 2

@@ -25,8 +25,8 @@ os.environ["EARLYTIME_COMPILE_CACHE"] = "off"
 # The workers of pytest-xdist share the cores; XLA asks this for the number of its threads.
 os.environ["NPROC"] = str(max(1, os.cpu_count() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
 
-# Another project's tests, which have a runner of their own.
-collect_ignore = ["neural_tangents_suite"]
+# Another project's tests, and what plants errors: each has a runner of its own.
+collect_ignore = ["neural_tangents_suite", "mutants"]
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ TARGETS = [
     "test",
     "test-all",
     "test-jax-versions",
+    "test-mutants",
     "setup",
     "lock",
     "address",
