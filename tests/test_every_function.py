@@ -189,7 +189,26 @@ def flags(x64):
         yield
 
 
-@pytest.mark.parametrize("name", CALLS)
+# Programs that take long to compile, of functions whose own tests see their values.
+LONG = {
+    "affine_baseline",
+    "averaged_kernel",
+    "gauss_newton",
+    "infinite_width.convolutional",
+    "infinite_width.residual",
+    "linear_range",
+    "loss_range",
+    "residual",
+    "standard_parameterization",
+    "symmetric",
+}
+
+
+def marked(names):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in names]
+
+
+@pytest.mark.parametrize("name", marked(CALLS))
 def test_every_flag_at_once(name):
     exact = np.asarray(CALLS[name](X64, Y64))
     assert exact.dtype == np.float64 and exact.size
@@ -232,7 +251,7 @@ SLOW = {"loss_flow", "compare"}
 REFUSED: dict[tuple[str, str], str] = {}
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name not in SLOW])
+@pytest.mark.parametrize("name", marked(name for name in CALLS if name not in SLOW))
 def test_numbers_of_every_kind(name):
     jaxtyping.config.update("jaxtyping_disable", True)
     wrong = []
@@ -325,7 +344,7 @@ QUICK = ("no samples", "a row of zeros")
 @pytest.mark.parametrize(
     "edge", [edge if edge in QUICK else pytest.param(edge, marks=pytest.mark.slow) for edge in EDGES]
 )
-@pytest.mark.parametrize("name", ON_EDGES)
+@pytest.mark.parametrize("name", marked(ON_EDGES))
 def test_inputs_at_the_edge(name, edge):
     """In single precision the value that float64 has, finite; or the refusal that is listed."""
     if edge == "booleans" and name in OF_PRODUCTS:

@@ -75,6 +75,7 @@ def of_haiku():
 RECIPES = [of_nnx, of_linen, of_equinox, of_haiku]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.__name__)
 def test_the_tangent_kernel_of_each_recipe_is_the_sum_of_its_gradients(recipe):
     apply_fn, params = recipe()
