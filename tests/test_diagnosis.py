@@ -154,7 +154,7 @@ def test_checkpoints_are_followed_and_nothing_is_trained(found, run):
 def test_the_summary_says_what_the_numbers_are(found):
     text = found.summary()
     escape = sorted(run.escape[0.1].step for run in found.runs)
-    assert f"until step {escape[1]:.3g} ({escape[0]:.3g}–{escape[2]:.3g}) over 3 starts" in text
+    assert f"until step {escape[1]:.0f} ({escape[0]:.0f}–{escape[2]:.0f}) over 3 starts" in text
     alone = dataclasses.replace(found, runs=found.runs[:1])
     assert f"({found.escape[0.1].below}–{found.escape[0.1].above})" in verdict(alone)
     assert f"{found.limits.learning_rate:.3g}" in alone.summary()

@@ -55,7 +55,7 @@ def _steps(escapes) -> str:
     """The bracket of one start, or the middle and the range over several."""
     if len(escapes) == 1:
         return f"{escapes[0].step:.0f} ({escapes[0].below}–{escapes[0].above})"
-    steps = [escape.step for escape in escapes]
+    steps = np.round([escape.step for escape in escapes])
     return f"{_spread(steps)} over {len(escapes)} starts"
 
 
