@@ -23,7 +23,7 @@ def resolve_learning_rate(learning_rate: LearningRate, limit):
 
 def stable_limit(numerator, largest):
     """The largest stable rate, numerator/λ_max: infinite where λ_max = 0, since nothing moves."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         limit = numerator / largest
     return np.asarray(limit) if is_concrete(limit) else limit
 

@@ -89,7 +89,7 @@ def _convolutional(depth, shape, channels, phi, filter_size, padding, weight_std
         z = as_images(x, shape)
         for layer in params[:-1]:
             z = phi(_convolve(layer, z, padding, weight_std, bias_std))
-        out = dense(params[-1], z.reshape(len(z), -1), weight_std, bias_std)
+        out = dense(params[-1], z.reshape(len(z), math.prod(z.shape[1:])), weight_std, bias_std)
         return out[:, 0] if num_outputs is None else out
 
     return Network(init, apply)
@@ -149,7 +149,7 @@ def _residual(num_blocks, shape, channels, phi, filter_size, padding, weight_std
         z = convolve(params[0], as_images(x, shape))
         for first, second in zip(params[1:-1:2], params[2:-1:2]):
             z = z + convolve(second, phi(convolve(first, phi(z))))
-        out = dense(params[-1], phi(z).reshape(len(z), -1), weight_std, bias_std)
+        out = dense(params[-1], phi(z).reshape(len(z), math.prod(z.shape[1:])), weight_std, bias_std)
         return out[:, 0] if num_outputs is None else out
 
     return Network(init, apply)
@@ -170,6 +170,6 @@ def _convolve(layer: Layer, z, padding: str, weight_std: Real, bias_std: Real):
     matrix = jnp.einsum("hwio,wab->haibo", filters, taken).reshape(-1, width * fan_out)
     above_below = [(0, 0), ((tall - 1) // 2, tall // 2), (0, 0)]
     mode = "wrap" if padding == "circular" else "constant"
-    rows = jnp.pad(image.reshape(n, height, -1), above_below, mode=mode)
+    rows = jnp.pad(image.reshape(n, height, math.prod(image.shape[2:])), above_below, mode=mode)
     windows = jnp.concatenate([rows[:, i : i + height] for i in range(tall)], axis=-1)
     return affine(layer, (windows @ matrix).reshape(*z.shape[:-1], fan_out), weight_std, bias_std)

@@ -170,7 +170,7 @@ def diagnose(
         >>> network, task = two_layer(4, 64, "tanh"), sample_task(jax.random.key(0), 64, 8, 4)
         >>> found = diagnose(network.apply, network.init(jax.random.key(1)), task.x, task.y,
         ...                  num_steps=20, progress=False)
-        >>> 0 < found.radius.distance[0] < found.radius.distance[1]
+        >>> bool(0 < found.radius.distance[0] < found.radius.distance[1])
         True
     """
     clock = Clock()

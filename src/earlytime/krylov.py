@@ -83,7 +83,6 @@ def krylov_dynamics(
         [1.  0.5]
     """
     n = check_square("kernel", kernel)
-    check_may_be_symmetric("kernel", kernel)
     check_shape("y", y, (n,))
     y = real("y", y).astype(kernel.dtype)
     check_finite("y", y)
@@ -93,6 +92,7 @@ def krylov_dynamics(
         matrix = kernel.dense()
         if np.all(np.isfinite(matrix)):  # what is not stays so, and shows
             check_kernel("kernel", matrix)
+    check_may_be_symmetric("kernel", kernel)
     basis, small, *_ = decomp.tridiag_sym(min(num_matvecs, n))(kernel.matvec, y)
     # Where y's Krylov space is exhausted the next vector is 0/0; with 0 in its place it has no part in what follows.
     basis, small = (jnp.where(jnp.isfinite(small[0, 0]), jnp.nan_to_num(part), part) for part in (basis, small))
