@@ -15,7 +15,7 @@ from docutils import nodes
 from earlytime import claims
 from forest import forest
 from reasons import interval, load_profiles, number, why
-from results import SMOKE, Results, TextDirective, badge, load_results, notebook_link, run_with, table
+from results import SMOKE, Results, TextDirective, badge, load_results, notebook_link, plain, run_with, table
 from sphinx.domains.std import StandardDomain
 
 COLUMNS = {"claim": 14, "statement": 40, "verdict": 14, "measured": 22, "notebook": 10, "record": 100}
@@ -50,13 +50,10 @@ def cases_table(finding: claims.Finding, judged: bool) -> str:
     return table(["case", "mean", "worst seed" if every else "95 % interval"] + ["verdict"] * judged, rows)
 
 
-def seeds_table(finding: claims.Finding) -> str:
-    num_seeds = max(len(case.values) for case in finding.cases.values())
-    rows = [
-        [name or "all", *map(number, case.values), *[""] * (num_seeds - len(case.values))]
-        for name, case in finding.cases.items()
-    ]
-    return table(["case", *(f"seed {i}" for i in range(num_seeds))], rows)
+def seeds_text(finding: claims.Finding) -> str:
+    """A line per case, since as many cells as there are seeds make a page slow."""
+    lines = [f"{plain(name or 'all')}: {', '.join(map(number, case.values))}" for name, case in finding.cases.items()]
+    return "\\\n".join(["**Every seed's value:**", *lines])
 
 
 def record_text(finding: claims.Finding, others: dict[str, claims.Finding], judged: bool) -> str:
@@ -73,7 +70,7 @@ def record_text(finding: claims.Finding, others: dict[str, claims.Finding], judg
     elif finding.reason and not finding.cases:
         parts.append(f"**Why {finding.verdict}:** {finding.reason}")
     if finding.cases:
-        parts += [cases_table(finding, judged), "Every seed's value:", seeds_table(finding)]
+        parts += [cases_table(finding, judged), seeds_text(finding)]
     for label, other in others.items():
         parts += [f"**{label[:1].upper()}{label[1:]}:**", cases_table(other, judged)]
     return "\n\n".join(parts)

@@ -7,6 +7,8 @@ seeds or on another machine, are in the folders that the JSON object `EARLYTIME_
 import functools
 import json
 import os
+import re
+import string
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -96,6 +98,11 @@ def table(header: list[str], rows: list[list]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def plain(text: str) -> str:
+    """As MyST text that is shown as it is."""
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
+
+
 def value_text(value: Any) -> str:
     """A recorded size: compact, and nothing left out."""
     if isinstance(value, list):
@@ -106,9 +113,9 @@ def value_text(value: Any) -> str:
 
 
 def run_with(sizes: Mapping[str, Any]) -> str:
-    """Everything that a measurement depends on, in one line; the seeds first."""
+    """Everything that a measurement depends on, the seeds first: plain text, since code spans by the thousand are slow."""
     names = sorted(sizes, key=lambda name: ("seed", "num_seeds", name).index(name))
-    return ", ".join(f"`{name}` = `{value_text(sizes[name])}`" for name in names)
+    return plain(", ".join(f"{name} = {value_text(sizes[name])}" for name in names))
 
 
 def notebook_link(name: str, source: Path, *, short: bool = False) -> str:

@@ -6,17 +6,17 @@ import pytest
 from claims_page import counts, datatables, head_text, record_text
 from earlytime import claims
 from forest import forest
-from results import SMOKE
+from results import SMOKE, run_with
 from some_results import CLAIM, RECORD, RUN
 
 
 def test_a_record_has_everything_that_was_recorded(results):
     text = record_text(results(RECORD).findings["a-claim"], {}, judged=True)
     assert text.startswith("**Measured:** The slope.\\\n**Criterion:** the whole interval at most 0")
-    assert "[**Run with:** `seed` = `3`, `dims` = `[8, 16]`]{.run-with}" in text
+    assert f"[**Run with:** {run_with({'seed': 3, 'dims': [8, 16]})}]{{.run-with}}" in text
     assert "**Why not reproduced:** 1 of 2 cases miss the criterion: ReLU [0.415, 1.69]. ReLU is too wide." in text
     assert "| erf | −1.00 | [−1.25, −0.752] | [✓ reproduced]{.verdict .reproduced} |" in text
-    assert "| ReLU | 1.00 | 1.10 |  |" in text
+    assert text.endswith("**Every seed's value:**\\\nerf: −1.00, −1.10, −0.900\\\nReLU: 1.00, 1.10")
 
 
 def test_a_record_shows_other_runs(results):

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import measured
 import pytest
 from earlytime import claims
+from markdown_it import MarkdownIt
 from reasons import number
-from results import measured_text, run_with
+from results import measured_text, plain, run_with
 from some_results import CLAIM, RECORD, RUN
 
 
@@ -37,9 +38,13 @@ def test_of_a_claim_about_every_seed_the_worst_is_shown(results):
 
 def test_everything_that_was_recorded_is_shown_with_the_seeds_first():
     sizes = {"dims": [8, 16], "num_seeds": 5, "rates": {"erf": 0.5, "more": [1.0, None]}, "seed": 0}
-    assert run_with(sizes) == (
-        "`seed` = `0`, `num_seeds` = `5`, `dims` = `[8, 16]`, `rates` = `{erf: 0.5, more: [1.0, none]}`"
-    )
+    assert run_with(sizes) == plain("seed = 0, num_seeds = 5, dims = [8, 16], rates = {erf: 0.5, more: [1.0, none]}")
+
+
+def test_plain_text_is_shown_as_it_is():
+    text = "num_seeds = 5, *[8, 16](x) `y` <b> $z$ | {a: -1.5} & # 1\\2"
+    tokens = MarkdownIt().parseInline(plain(text))[0].children
+    assert "".join(token.content for token in tokens) == text and {token.type for token in tokens} == {"text"}
 
 
 def test_a_claim_without_a_record_is_missing_only_where_its_notebook_ran(results):
