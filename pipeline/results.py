@@ -113,7 +113,7 @@ def value_text(value: Any) -> str:
 
 
 def run_with(sizes: Mapping[str, Any]) -> str:
-    """Everything that a measurement depends on, the seeds first: plain text, since code spans by the thousand are slow."""
+    """Everything that a measurement depends on, the seeds first, as plain text: thousands of code spans are slow."""
     names = sorted(sizes, key=lambda name: ("seed", "num_seeds", name).index(name))
     return plain(", ".join(f"{name} = {value_text(sizes[name])}" for name in names))
 
