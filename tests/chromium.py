@@ -30,6 +30,12 @@ def chromium():
         browser.close()
 
 
+def go_to(page, address):
+    """Open a page and wait for its scripts, pictures, formulas and fonts."""
+    page.goto(address)  # "networkidle" is now and then never told, and says nothing of formulas
+    page.evaluate("() => Promise.all([window.MathJax?.startup?.promise, document.fonts.ready]).then(() => null)")
+
+
 def watch(page, troubles, kinds=("error",)):
     """Add to a list whatever the page asks of another site, fails to get, or says in its console."""
     page.on("request", lambda r: urlparse(r.url).scheme in ("file", "data", "blob") or troubles.append(r.url))

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 import nbformat
 import pytest
 import yaml
-from chromium import chromium, watch
+from chromium import chromium, go_to, watch
 from earlytime import claims
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -145,8 +145,7 @@ def visit(browser, html, request):
     watch(page, troubles)
 
     def open_page(name):
-        page.goto((html / f"{name}.html").as_uri())
-        page.wait_for_load_state("networkidle")
+        go_to(page, (html / f"{name}.html").as_uri())
         return page
 
     yield open_page

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from chromium import watch
+from chromium import go_to, watch
 from finished import pages
 
 WIDTHS = (390, 768, 1280, 1440)
@@ -43,8 +43,7 @@ def test_a_page_fits_every_screen(browser, html, name):
     page.set_default_timeout(60_000)
     troubles: list[str] = []
     watch(page, troubles)
-    page.goto((html / name).as_uri())
-    page.wait_for_load_state("networkidle")
+    go_to(page, (html / name).as_uri())
     assert page.locator("[data-mml-node=merror]").count() == 0
     assert page.evaluate(WITHOUT_TEXT) == []
     if name.startswith("notebooks/"):
@@ -65,8 +64,7 @@ def test_a_page_can_be_used_by_everybody(browser, html, name, scheme):
     context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": FIRST_SCREEN})
     page = context.new_page()
     page.set_default_timeout(60_000)
-    page.goto((html / name).as_uri())
-    page.wait_for_load_state("networkidle")
+    go_to(page, (html / name).as_uri())
     # Left out is what Sphinx writes itself: parameters inside of a signature, and the list of citations.
     context_of_axe = {"include": [["#main-content"]], "exclude": [["dt.sig > dl"], [".citation-list"]]}
     found = Axe().run(page, context=context_of_axe).response["violations"]
@@ -120,8 +118,7 @@ def test_the_front_page_is_light_and_every_page_quick(browser, html):
     page = browser.new_page()
     sizes = {}
     page.on("response", lambda response: sizes.update({response.url: len(gzip.compress(response.body()))}))
-    page.goto((html / "book/index.html").as_uri())
-    page.wait_for_load_state("networkidle")
+    go_to(page, (html / "book/index.html").as_uri())
     assert sum(sizes.values()) <= FRONT_PAGE
     slow = {}
     for name in pages():
