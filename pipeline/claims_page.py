@@ -1,7 +1,8 @@
 """Sphinx extension: the directive `{claims}` is a table of every claim, with its verdict, its intervals and its record.
 
 Without JavaScript it is a table with every record folded under its row; with it, DataTables (which the package itables
-brings) sorts and filters it.
+brings) sorts and filters it, and a record is made, and its formulas are set, when it is opened: a browser takes what
+is inside of `noscript` for text, and the page is there in half of the time.
 """
 
 import re
@@ -115,9 +116,9 @@ class ClaimsDirective(TextDirective):
         verdicts += [badge(other.verdict, run) for run, other in others.items() if judged]
         drawn = [nodes.raw("", forest(finding, others), format="html")] if finding.cases or others else []
         record = [
-            nodes.raw("", "<details><summary>Record</summary>", format="html"),
+            nodes.raw("", "<details><summary>Record</summary><noscript>", format="html"),
             *self.parsed(record_text(finding, others, judged)),
-            nodes.raw("", "</details>", format="html"),
+            nodes.raw("", "</noscript></details>", format="html"),
         ]
         texts = [
             f"**{claim.number}**\\\n[{claim.paper}]{{.paper}}",

@@ -13,6 +13,8 @@ from playwright.sync_api import sync_playwright
 UNFOLD = """() => document.querySelectorAll("details.sd-dropdown, table.claims details").forEach((each) => {
     each.open = true;
 })"""
+# A record of a claim is made when it is opened.
+SETTLED = "() => new Promise(requestAnimationFrame).then(() => window.MathJax?.startup.promise).then(() => null)"
 
 
 def print_page(page_file: Path, path: Path) -> None:
@@ -25,8 +27,8 @@ def print_page(page_file: Path, path: Path) -> None:
         page = browser.new_page(color_scheme="light")
         page.set_default_timeout(600_000)  # thousands of formulas
         page.goto(page_file.as_uri())  # its scripts and pictures, too
-        page.evaluate("() => window.MathJax?.startup.promise")
         page.evaluate(UNFOLD)
+        page.evaluate(SETTLED)
         page.pdf(path=path, format="A4", print_background=True, margin={"top": "15mm", "bottom": "15mm"})
         browser.close()
 

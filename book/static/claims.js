@@ -1,4 +1,5 @@
-// The table of all claims: sorted by its columns, filtered by words, paper, verdict and notebook.
+// The table of all claims: sorted by its columns, filtered by words, paper, verdict and notebook. A record is made when
+// it is opened.
 document.addEventListener("DOMContentLoaded", () => {
   const element = document.querySelector("table.claims");
   const column = { claim: 0, verdict: 2, measured: 3, notebook: 4, record: 5 };
@@ -42,11 +43,22 @@ document.addEventListener("DOMContentLoaded", () => {
   // What chooses stays where it is, above what scrolls.
   element.closest(".claims-scroll").before(element.closest(".dt-container").querySelector(".dt-layout-row"));
 
+  function make(details) {
+    const text = details.querySelector("noscript");
+    if (!text) return;
+    const record = document.createElement("div");
+    record.innerHTML = text.textContent;
+    text.replaceWith(record);
+    MathJax.startup.promise = MathJax.startup.promise.then(() => MathJax.typesetPromise([record]));
+  }
+  element.addEventListener("toggle", (event) => make(event.target), true);
+
   // Who follows a link to a claim wants its record.
   function open() {
     const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     const record = row?.closest("table.claims") && row.querySelector("details");
     if (record) {
+      make(record);
       record.open = true;
       row.scrollIntoView({ block: "start" });
     }

@@ -182,4 +182,20 @@ def test_without_scripts_the_claims_are_a_table(browser, html):
     page.goto((html / "book/claims.html").as_uri())
     assert page.locator("table.claims > tbody > tr").count() > 50
     assert page.locator("table.claims .forest").first.is_visible()
+    page.locator("table.claims summary").first.click()
+    assert page.locator("table.claims .run-with").first.is_visible()
     context.close()
+
+
+def test_a_record_is_complete_when_it_is_opened(browser, html):
+    page = browser.new_page()
+    page.goto((html / "book/claims.html").as_uri())
+    page.wait_for_selector(".claims-filters")
+    page.get_by_label("Filter by words").fill("Marchenko")  # a word that only a record has
+    assert 0 < page.locator("table.claims > tbody > tr").count() < 10
+    record = page.locator("table.claims details").first
+    assert record.locator(".run-with").count() == 0
+    record.locator("summary").click()
+    record.locator("mjx-container svg").first.wait_for()
+    assert record.locator(".run-with").is_visible() and record.locator("noscript").count() == 0
+    page.close()
