@@ -52,8 +52,46 @@ def test_the_diagonal_of_relu_in_closed_form():
     np.testing.assert_allclose(kernel.ntk, 9 * length**2 / 2**8, rtol=1e-12)
 
 
-@pytest.mark.parametrize("activation", ["erf", "softplus"])
-def test_the_diagonal_of_smooth_activations_is_the_series_at_cosine_one(activation):
+def by_polar_coordinates(f, s, s2, cosine):
+    """E[f(su) f(s2 v)] for standard Gaussians u, v of this correlation, f smooth but at 0: kinks lie on four rays."""
+    apart = np.arccos(cosine)
+    edges = np.unique(np.mod([-np.pi / 2, np.pi / 2, apart - np.pi / 2, apart + np.pi / 2, 0, np.pi], 2 * np.pi))
+    edges = np.append(edges, edges[0] + 2 * np.pi)
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    half = np.diff(edges)[:, None] / 2
+    angle, of_angle = (edges[:-1, None] + half + half * nodes).ravel(), (half * weights).ravel()
+    radius, of_radius = 5 * nodes + 5, 5 * weights
+    u, v = (radius[:, None] * np.cos(shifted) for shifted in (angle, angle - apart))
+    density = (of_radius * radius * np.exp(-(radius**2) / 2))[:, None] * of_angle / (2 * np.pi)
+    return np.sum(density * f(s * u) * f(s2 * v))
+
+
+@pytest.mark.parametrize("cosine", [-1.0, -0.99, 0.3, 0.95, 0.99, 0.9999, 1.0])
+@pytest.mark.parametrize("activation", ["relu", "erf", "softplus", et.leaky_relu(0.2), jnp.abs, jax.nn.elu])
+def test_a_deep_kernel_is_its_integrals_up_to_both_ends(activation, cosine):
+    phi = et.activations.resolve_activation(activation)
+    slope = jax.vmap(jax.vmap(jax.grad(phi)))
+    kernel = et.deep_kernels.deep_kernel(activation, depth=1)(0.7, 1.2, cosine)
+    value = by_polar_coordinates(phi, 0.7, 1.2, cosine)
+    np.testing.assert_allclose(kernel.nngp, value, rtol=1e-6, atol=1e-9)
+    missing = 3e-5 if activation is jax.nn.elu else 1e-9
+    expected = value + by_polar_coordinates(slope, 0.7, 1.2, cosine) * 0.7 * 1.2 * cosine
+    np.testing.assert_allclose(kernel.ntk, expected, rtol=1e-6, atol=missing)
+
+
+def test_a_deep_kernel_refuses_what_is_no_length_or_cosine():
+    kernel = et.deep_kernels.deep_kernel("erf", depth=1)
+    for name, arguments in {
+        "length": (-1.0, 1, 0),
+        "length2": (1, np.array([1, np.nan]), 0),
+        "cosine": (1, 1, 1.1),
+    }.items():
+        with refused(name):
+            kernel(*arguments)
+
+
+@pytest.mark.parametrize("activation", ["erf", "softplus", "relu", et.leaky_relu(0.2)])
+def test_the_diagonal_is_the_series_at_cosine_one(activation):
     options, length = {"depth": 3, "weight_std": 1.3, "bias_std": 0.4}, np.array([0.7, 1.2])
     ours = et.deep_kernels.diagonal_kernel(activation, **options)(length)
     series = et.deep_kernels.deep_kernel(activation, **options)(length, length, 1.0)

@@ -159,7 +159,7 @@ CALLS = {
         jnp.asarray(et.patch_kernels.patch_kernel("erf", filter_size=2).sum(0)[None], float),
         filter_size=2,
     ),
-    "tabulated_kernel": lambda x, y: TABLE(x),
+    "tabulated_kernel": lambda x, y: TABLE(x.clip(-1, 1)),
     "fit_power_law": lambda x, y: np.asarray(
         et.fit_power_law([2, 4, 8], np.abs(np.asarray(x[:2], float)) + [1.0, 2, 3]).interval
     ),

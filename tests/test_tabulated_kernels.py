@@ -20,7 +20,7 @@ def pair_by_pair(activation, depth, x, x2):
     return et.deep_kernels.deep_kernel(activation, depth=depth)(r[:, None], r2[None], cosine).ntk
 
 
-WITHIN = {"erf": 4e-4, "tanh": 4e-4, "softplus": 1e-5, "relu": 1e-8}
+WITHIN = {"erf": 1e-4, "tanh": 1e-4, "softplus": 1e-8, "relu": 1e-7}
 every_activation = pytest.mark.parametrize("activation", WITHIN)
 
 
@@ -43,13 +43,33 @@ def test_the_diagonal_is_not_the_series(activation):
     np.testing.assert_allclose(found, exact, rtol=0, atol=WITHIN[activation])
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu"])
+@every_activation
 def test_up_to_the_ends_of_the_table(activation):
-    angle, r = np.arccos(np.linspace(-0.8, 0.8, 9)), np.linspace(0.4, 1.6, 9)
+    angle, r = np.linspace(0, np.pi, 9), np.linspace(0.2, 1.8, 9)
     x = jnp.asarray(np.sqrt(2) * r[:, None] * np.eye(2)[:1])
     x2 = jnp.asarray(np.sqrt(2) * r[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    exact = et.deep_kernels.deep_kernel(activation, depth=8)(r[:, None], r[None], np.cos(angle)).ntk
     found = tabulated_kernel(activation, depth=8)(x, x2)
-    np.testing.assert_allclose(found, pair_by_pair(activation, 8, x, x2), rtol=0, atol=4e-4)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=WITHIN[activation])
+
+
+@every_activation
+def test_copies_of_an_input_in_float32(activation):
+    x = inputs()
+    kernel = tabulated_kernel(activation, depth=3)
+    found = kernel(x.astype(np.float32), (1.2 * x).astype(np.float32))
+    r = jnp.linalg.norm(x, axis=1) / np.sqrt(x.shape[1])
+    exact = et.deep_kernels.deep_kernel(activation, depth=3)(r, 1.2 * r, 1.0).ntk
+    np.testing.assert_allclose(jnp.diagonal(found), exact, rtol=0, atol=1e-3)
+
+
+def test_lengths_that_the_table_does_not_have_are_refused():
+    kernel, x = tabulated_kernel("erf", depth=1), inputs()
+    for factor in (0.1, 2.0):
+        with refused("x"):
+            kernel(factor * x)
+        with refused("x2"):
+            kernel(x, factor * x)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("neural_tangents") is None, reason="neural-tangents is not installed")

@@ -23,8 +23,7 @@ def patch_kernel(
     $$\kappa(\rho) = \rho\, E[\varphi'(z)\,\varphi'(z')] + E[\varphi(z)\,\varphi(z')], \qquad
       z, z' \sim N(0, 1) \text{ with correlation } \rho$$
 
-    Its series is that of `deep_kernel`; the two ends, where that is short of digits if the activation has a kink, are
-    integrals over one Gaussian.
+    Between the two ends it is `deep_kernel`'s; there it is an integral over one Gaussian.
 
     Source: Hu et al. 2020, Proposition 4.1; the kernel is derived in the book.
 

@@ -1,7 +1,8 @@
 r"""Kernel matrices of infinitely wide, fully connected networks, for any activation and depth.
 
 `deep_kernel` sums a series for every pair of inputs. It is a smooth function of three numbers: taken once, at Chebyshev
-nodes of both lengths and of the cosine, it becomes a polynomial, which costs some products of thin matrices.
+nodes of both lengths and of the angle, it becomes a polynomial, which costs some products of thin matrices. (In the
+cosine, the kernel of a network with kinks has a square root at 1.)
 """
 
 import math
@@ -16,28 +17,33 @@ from earlytime.activations import Activation
 from earlytime.deep_kernels import deep_kernel, diagonal_kernel
 from jaxtyping import Array, Float, Num
 
-# Nodes, and the half width of their interval: of lengths around 1, of cosines around 0.
-_LENGTHS, _LENGTH_REACH = 7, 0.6
-_COSINES, _COSINE_REACH = 24, 0.8
+# Nodes, and the half width of their interval: of lengths around 1, of angles around π/2.
+_LENGTHS, _LENGTH_REACH = 12, 0.8
+_ANGLES, _ANGLE_REACH = 24, math.pi / 2
 
 
 class TabulatedKernel(NamedTuple):
     """A tangent kernel x: (n, d), x2: (n2, d) or None -> (n, n2) of `tabulated_kernel`.
 
     Attributes:
-        pairs: (24, 7, 7) Chebyshev coefficients, of the cosine and of both lengths.
-        diagonal: (7,) those of the kernel of an input with itself, of its length.
+        pairs: (24, 12, 12) Chebyshev coefficients, of the angle and of both lengths.
+        diagonal: (12,) those of the kernel of an input with itself, of its length.
     """
 
-    pairs: Float[AnyArray, "cosines lengths lengths"]
+    pairs: Float[AnyArray, "angles lengths lengths"]
     diagonal: Float[AnyArray, " lengths"]
 
     def __call__(self, x: Num[AnyArray, "n d"], x2: Num[AnyArray, "n2 d"] | None = None) -> Float[Array, "n n2"]:
         for name, inputs in (("x", x), ("x2", x if x2 is None else x2)):
             check_some(name, inputs)
             check_finite(name, inputs)
-            if is_concrete(inputs) and not np.all(np.any(np.asarray(inputs) != 0, axis=1)):
-                raise ValueError(f"{name}: expected no row of zeros, whose length is far below the table's 0.4")
+            if is_concrete(inputs):
+                length = np.linalg.norm(np.asarray(inputs, np.float64), axis=1) / math.sqrt(inputs.shape[1])
+                if not np.all(np.abs(length - 1) <= _LENGTH_REACH + 1e-6):
+                    raise ValueError(
+                        f"{name}: expected rows of norms from 0.2 to 1.8 times √d, as the table has them, got from "
+                        f"{length.min():.3g} to {length.max():.3g}"
+                    )
         return self._look_up(floating("x", x), None if x2 is None else floating("x2", x2))
 
     @jax.jit
@@ -49,7 +55,7 @@ class TabulatedKernel(NamedTuple):
 
     def _between(self, x, x2):
         (lengths, unit), (lengths2, unit2) = _polar(x), _polar(x2)
-        t = unit @ unit2.T / _COSINE_REACH
+        t = jnp.arccos(jnp.clip(unit @ unit2.T, -1, 1)) / _ANGLE_REACH - 1
 
         def add(carry, coefficients):
             term, before, total = carry
@@ -63,12 +69,12 @@ class TabulatedKernel(NamedTuple):
 def tabulated_kernel(activation: Activation, *, depth: Whole) -> TabulatedKernel:
     r"""The tangent kernel of an infinitely wide fully connected network on data, from a table made once.
 
-    $$\Theta(x, x') = \kappa(r, r', c) \approx \sum_{kab} C_{kab}\; T_k(c/0.8)\; T_a\big((r - 1)/0.6\big)\;
-      T_b\big((r' - 1)/0.6\big), \qquad r = \|x\|/\sqrt d,$$
+    $$\Theta(x, x') = \kappa(r, r', \cos\theta) \approx \sum_{kab} C_{kab}\; T_k(2\theta/\pi - 1)\;
+      T_a\big((r - 1)/0.8\big)\; T_b\big((r' - 1)/0.8\big), \qquad r = \|x\|/\sqrt d,$$
 
-    with κ from `deep_kernel`, c the cosine of the two inputs, T_k the Chebyshev polynomials. An input with itself has
-    the cosine 1, and a polynomial of its own, from `diagonal_kernel`. The table is made in float64, whatever JAX's
-    precision.
+    with κ from `deep_kernel`, θ the angle of the two inputs, T_k the Chebyshev polynomials. An input with itself has
+    the angle 0, which rounding makes larger, and so a polynomial of its own, from `diagonal_kernel`. The table is made
+    in float64, whatever JAX's precision.
 
     Source: Hu et al. 2020, section 4.
 
@@ -77,10 +83,9 @@ def tabulated_kernel(activation: Activation, *, depth: Whole) -> TabulatedKernel
         depth: hidden layers.
 
     Returns:
-        TabulatedKernel, a function (x: (n, d), x2: (n2, d) or None) -> (n, n2) for inputs of lengths r from 0.4 to 1.6
-        whose cosines are at most 0.8 in absolute value, as they are in many dimensions. There it is within 4e-4 of κ
-        for up to 8 layers of erf or tanh, and far closer for ReLU. Beyond, the polynomial goes on and loses digits, so
-        no input of `x` may be one of `x2`; without `x2` the diagonal is as good as the rest.
+        TabulatedKernel, a function (x: (n, d), x2: (n2, d) or None) -> (n, n2) for inputs of lengths r from 0.2 to
+        1.8, others being refused where they are known. It is within 1e-4 of κ for up to 8 layers of erf or tanh, and
+        far closer for ReLU; in float32 within 1e-3 where an input of `x` is nearly one of `x2`.
 
     Raises:
         ValueError: as `deep_kernel`.
@@ -91,10 +96,11 @@ def tabulated_kernel(activation: Activation, *, depth: Whole) -> TabulatedKernel
         >>> print(f"{kernel(x)[0, 1]:.4f}")
         0.4414
     """
-    (to_length, r), (to_cosine, cosine) = _nodes(_LENGTHS, _LENGTH_REACH, 1.0), _nodes(_COSINES, _COSINE_REACH, 0.0)
+    to_length, r = _nodes(_LENGTHS, _LENGTH_REACH, 1.0)
+    to_angle, angle = _nodes(_ANGLES, _ANGLE_REACH, _ANGLE_REACH)
     pairs, diagonal = deep_kernel(activation, depth=depth), diagonal_kernel(activation, depth=depth)
-    values, at_one = pairs(r[:, None, None], r[None, :, None], cosine[None, None]).ntk, diagonal(r).ntk
-    return TabulatedKernel(np.einsum("ai,bj,kc,ijc->kab", to_length, to_length, to_cosine, values), to_length @ at_one)
+    values, at_one = pairs(r[:, None, None], r[None, :, None], np.cos(angle)).ntk, diagonal(r).ntk
+    return TabulatedKernel(np.einsum("ai,bj,kc,ijc->kab", to_length, to_length, to_angle, values), to_length @ at_one)
 
 
 def _nodes(order: int, reach: float, centre: float) -> tuple[np.ndarray, np.ndarray]:
