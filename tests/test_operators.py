@@ -77,3 +77,36 @@ def test_a_factor_of_any_kind_keeps_the_operator_s_precision():
     operator = et.operators.Operator.from_matrix(np.eye(2, dtype=np.float32))
     for scaled in (2.0 * operator, operator * 2.0, operator * np.float64(2), operator * jnp.asarray(2.0)):
         assert scaled.dense().dtype == np.float32 and scaled.dense().tolist() == [[2, 0], [0, 2]]
+
+
+def test_the_highest_precision_of_its_parts_counts():
+    single, double = (Operator.from_matrix(jnp.eye(2, dtype=dtype)) for dtype in ("float32", "float64"))
+    assert (single.dtype, double.dtype) == (jnp.float32, jnp.float64)
+    mixed = Operator(double.product, single.matrix, (2, 2), True)
+    assert mixed.dtype == Operator(single.product, double.matrix, (2, 2), True).dtype == jnp.float64
+    assert Operator(jax.tree_util.Partial(jnp.asarray), jax.tree_util.Partial(jnp.eye, 2), (2, 2), True).dtype == float
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_matrix_is_symmetric_up_to_rounding_of_its_own_size(scale):
+    exact = scale * np.array([[1.0, 0.5], [0.5, 2.0]])
+    off = scale * np.array([[0.0, 1.0], [0.0, 0.0]])
+    of = lambda share: Operator.from_matrix(exact + share * off).symmetric
+    assert of(0.0) and of(6e-4) and not of(8e-4)  # 3.5e-4 of the largest entry, 2
+
+
+def test_what_is_known_not_to_be_symmetric():
+    assert not Operator.from_matrix(np.ones((2, 3))).symmetric
+    assert Operator.from_matrix(np.zeros((0, 0))).symmetric
+    assert Operator.from_matrix(np.array([[np.nan, 1.0], [0.0, 1.0]])).symmetric  # which others refuse
+    assert jax.jit(lambda a: Operator.from_matrix(a).symmetric)(np.array([[1.0, 1.0], [0.0, 1.0]]))
+    x = np.arange(6.0).reshape(3, 2)
+    assert low_rank(x, x).symmetric and not low_rank(x, x + 1).symmetric
+
+
+def test_thin_matrices_in_their_order():
+    left, right = np.random.default_rng(0).normal(size=(2, 4, 3))
+    operator = low_rank(left, right[:3])
+    assert operator.shape == (4, 3) and operator.cheap_dense
+    np.testing.assert_allclose(operator.dense(), left @ right[:3].T)
+    np.testing.assert_allclose(operator.matvec(np.arange(3.0)), left @ right[:3].T @ np.arange(3.0))

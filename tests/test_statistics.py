@@ -72,3 +72,10 @@ def test_exponent_and_interval_are_those_of_the_seeds():
 def test_bad_power_laws_are_named(name, sizes, values):
     with refused(name):
         et.fit_power_law(sizes, values)
+
+
+def test_logarithms_are_of_float64():
+    sizes, values = np.array([1, 2, 4], np.float32), np.array([[3, 7, 11]], np.float32)
+    exact = et.fit_power_law(sizes.astype(float), values.astype(float))
+    for few, many in ((sizes, values.astype(float)), (sizes.astype(float), values), (sizes, values)):
+        assert abs(et.fit_power_law(few, many).exponent - exact.exponent) < 1e-12
