@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Whole
+from earlytime._layers import draw
 from earlytime._networks import as_samples
 from earlytime._validation import check_integer
 from earlytime.activations import Activation, resolve_activation
@@ -71,9 +72,8 @@ def directed_acyclic(connected: Sequence[Bool[AnyArray, "_ _"]], activation: Act
         raise ValueError(f"connected: expected one output, got {np.shape(connected[-1])[1]}")
 
     def init(key: PRNGKeyArray) -> tuple[Vertices, ...]:
-        keys = jax.random.split(key, len(connected))
-        weights = (jax.random.normal(own, np.shape(layer)) for own, layer in zip(keys, connected))
-        return tuple(Vertices(w, jnp.asarray(layer, bool)) for w, layer in zip(weights, connected))
+        drawn = draw(key, [np.shape(layer) for layer in connected], bias_std=0.0)
+        return tuple(Vertices(layer.w, jnp.asarray(own, bool)) for layer, own in zip(drawn, connected))
 
     return Network(init, _apply(resolve_activation(activation)))
 
