@@ -47,6 +47,8 @@ FIXED = {
     "liu2020-pl-contraction*": {10: "base of the power at which rounding begins to count"},
     "liu2020-exponential*": {10: "base of powers and of the logarithm", 1.28: "where swish is smallest"},
     "liu2020-slowest-mode": {10: "base of the power at which rounding begins to count"},
+    "zhu2022-not-necessary": {4: "parents, `few` in the code"},
+    "zhu2022-*counterexample": {4: "parents, `few` in the code"},
 }
 # The same, although a parameter of the notebook has that value in some profile.
 COINCIDENCES = {
