@@ -47,8 +47,6 @@ FIXED = {
     "liu2020-pl-contraction*": {10: "base of the power at which rounding begins to count"},
     "liu2020-exponential*": {10: "base of powers and of the logarithm", 1.28: "where swish is smallest"},
     "liu2020-slowest-mode": {10: "base of the power at which rounding begins to count"},
-    "zhu2022-not-necessary": {4: "parents, `few` in the code"},
-    "zhu2022-*counterexample": {4: "parents, `few` in the code"},
 }
 # The same, although a parameter of the notebook has that value in some profile.
 COINCIDENCES = {
@@ -62,6 +60,8 @@ COINCIDENCES = {
     "lee2019-critical-catapult*": {1.5: "of `rates`, and the notebook refuses any without it"},
     "liu2020-theorem-3-2-ball": {3: "three layers: depth=2 in the code"},
     "liu2020-gradient-norm": {3: "three layers: depth=2 in the code"},
+    "zhu2022-not-necessary": {4: "parents, `few` in the code"},
+    "zhu2022-*counterexample": {4: "parents, `few` in the code"},
 }
 # What a notebook derives from its parameters, and records in addition.
 DERIVED = {
