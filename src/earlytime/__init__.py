@@ -24,6 +24,7 @@ from earlytime import (
     function_space,
     gaussian_processes,
     gradient_descent,
+    graph_networks,
     images,
     infinite_width,
     input_statistics,

@@ -60,6 +60,8 @@ COINCIDENCES = {
     "lee2019-critical-catapult*": {1.5: "of `rates`, and the notebook refuses any without it"},
     "liu2020-theorem-3-2-ball": {3: "three layers: depth=2 in the code"},
     "liu2020-gradient-norm": {3: "three layers: depth=2 in the code"},
+    "zhu2022-not-necessary": {4: "parents, `few` in the code"},
+    "zhu2022-*counterexample": {4: "parents, `few` in the code"},
 }
 # What a notebook derives from its parameters, and records in addition.
 DERIVED = {
