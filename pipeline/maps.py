@@ -1,6 +1,6 @@
 """Sphinx extension: `` {map} `` draws which result rests on which, of one paper or of all, coloured by verdict.
 
-The boxes and their order are `book/map.yaml`; every box is a link.
+The boxes and their order are `book/map.yaml`; every box is a link. A map may also have a box for each of several papers.
 """
 
 import posixpath
@@ -35,11 +35,13 @@ def load_maps(text: str) -> dict[str, Boxes]:
     return maps
 
 
-def claims_of(paper: str, name: str, names: list[str]) -> list[claims.Claim]:
-    """The claims whose number begins with the box's name, and with no longer one's; replaced ones are left out."""
-    belongs = lambda number: max((each for each in names if number.startswith(each)), key=len, default="")
-    found = [claim for claim in claims.load_claims().values() if claim.paper == paper and not claim.superseded]
-    return [claim for claim in found if belongs(claim.number) == name]
+def claims_of(paper: str, name: str, boxes: Boxes) -> list[claims.Claim]:
+    """Those whose number begins with the box's name, and with no longer one's, or all of the paper that the box names;
+    replaced ones are left out."""
+    own = boxes[name].get("paper")
+    belongs = lambda number: max((each for each in boxes if number.startswith(each)), key=len, default="")
+    found = [claim for claim in claims.load_claims().values() if claim.paper == (own or paper) and not claim.superseded]
+    return found if own else [claim for claim in found if belongs(claim.number) == name]
 
 
 def verdict_of(counts: Counter) -> str:
@@ -78,7 +80,7 @@ def drawing(paper: str, boxes: Boxes, results: Results, link) -> str:
             lines.append(f'<path d="M{u:.0f} {v:.0f} C{u:.0f} {middle:.0f} {x:.0f} {middle:.0f} {x:.0f} {y:.0f}"/>')
     for name, box in boxes.items():
         x, y = at[name]
-        found = [results.findings[claim.id] for claim in claims_of(paper, name, list(boxes))]
+        found = [results.findings[claim.id] for claim in claims_of(paper, name, boxes)]
         count = Counter(finding.verdict for finding in found)
         kind = verdict_of(count).replace(" ", "-") if results.judged else "not-judged"
         counted = "  ".join(f"{SHAPES[verdict]} {count[verdict]}" for verdict in claims.VERDICTS if count[verdict])
