@@ -69,8 +69,12 @@ def prepared(name: str, module: Path, parameters: dict) -> nbformat.NotebookNode
 
 
 def pictures_missing(notebook: nbformat.NotebookNode) -> list[str]:
-    """The first lines of the cells that should have put out a picture, as their alternative text says, and did not."""
+    """The first lines of the cells that should have put out a picture, as their alternative text says, and did not.
+
+    Of the verdicts on CIFAR-10 there is none without the archive: that cell's tag is `may-draw-nothing`.
+    """
     drawing = [cell for cell in notebook.cells if "mystnb" in cell.metadata and cell.cell_type == "code"]
+    drawing = [cell for cell in drawing if "may-draw-nothing" not in cell.metadata.get("tags", [])]
     shows = lambda cell: any(key.startswith("image/") for output in cell.outputs for key in output.get("data", {}))
     return [cell.source.partition("\n")[0] for cell in drawing if not shows(cell)]
 
