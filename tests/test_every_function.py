@@ -120,6 +120,11 @@ CALLS = {
         affine_kernels.affine_features(affine_kernels.affine_kernel("erf", depth=2), dim=3, mean_squared_rho=0.3)(x)
     ),
     "equal_norms": lambda x, y: et.inputs.equal_norms(x),
+    "quadratic_features": lambda x, y: (lambda psi: psi @ psi.T)(
+        features.quadratic_features(np.array([0.5, 0.4, 0.3, 0.2, 0.1]), trained="both", dim=3)(
+            et.inputs.equal_norms(x)
+        )
+    ),
     "infinite_width": lambda x, y: iw.fully_connected("erf", depth=1)(x).ntk,
     "infinite_width, quadrature": lambda x, y: iw.fully_connected("tanh", depth=1)(x).ntk,
     "training_process": lambda x, y: (
@@ -309,7 +314,7 @@ OF_PRODUCTS = {
 }
 # What comes of no samples where it is not an error: no rows.
 EMPTY = {"norm_feature", "affine_features", "equal_norms", "symmetric", "with_output", "fully_connected"}
-EMPTY |= {"standard_parameterization", "convolutional", "residual"}
+EMPTY |= {"standard_parameterization", "convolutional", "residual", "quadratic_features"}
 NO_SAMPLES = {
     "spectral_norm": "x",
     "complement": "x",
@@ -330,6 +335,8 @@ AT_THE_EDGE = {
     ("affine_share", "one sample"): "features",
     ("affine_baseline", "one sample"): "features",
     ("equal_norms", "a row of zeros"): "x",
+    ("quadratic_features", "a row of zeros"): "x",
+    ("quadratic_features", "booleans"): "x",
     ("equal_norms", "booleans"): "x",
     ("tabulated_kernel", "a row of zeros"): "x",
     ("tabulated_kernel", "booleans"): "x",

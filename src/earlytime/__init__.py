@@ -31,6 +31,7 @@ from earlytime import (
     inputs,
     kernels,
     krylov,
+    learning_curves,
     linear_models,
     linear_ranges,
     linearization,

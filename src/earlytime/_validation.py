@@ -98,6 +98,20 @@ def check_square(name: str, operator) -> int:
     return rows
 
 
+def check_on_sphere(name: str, x) -> None:
+    """Raise unless x is (n, d) and, where it can be looked at, every row has norm √d up to rounding."""
+    if np.ndim(x) != 2:
+        raise ValueError(f"{name}: expected shape (n, d), got {np.shape(x)}")
+    check_finite(name, x)
+    if is_concrete(x):
+        lengths = np.linalg.norm(np.asarray(x, np.float64), axis=1) / np.sqrt(np.shape(x)[1])
+        if np.any(np.abs(lengths - 1) > 0.01):
+            raise ValueError(
+                f"{name}: expected rows of norm √d, as of `equal_norms`, got norms from {lengths.min():.3g} √d "
+                f"to {lengths.max():.3g} √d"
+            )
+
+
 def check_some(name: str, x) -> None:
     """Raise unless there is at least one row."""
     if np.ndim(x) < 1 or np.shape(x)[0] < 1:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Numbers, Real
-from earlytime._validation import check_choice, check_finite
+from earlytime._arrays import AnyArray, Numbers, Real, Whole
+from earlytime._validation import check_choice, check_finite, check_integer, check_known, check_positive
 from earlytime.precision import float64
 from jaxtyping import Array, Float
 
@@ -115,10 +115,7 @@ def gaussian_moments(activation: Activation, *, kinks: Numbers = (0.0,)) -> Gaus
     kinks = np.asarray(kinks, dtype=np.float64).reshape(-1)
     check_finite("kinks", kinks)
     g, density = gaussian_quadrature(kinks)
-    with jax.ensure_compile_time_eval(), float64():
-        values = np.asarray(phi(jnp.asarray(g, dtype=jnp.float64)), dtype=np.float64)
-    if values.shape != g.shape or not np.all(np.isfinite(values)):
-        raise ValueError("activation: expected a function that acts entry by entry, finite on [-13, 13]")
+    values = _values(phi, g)
     mean = lambda polynomial: float(np.sum(density * polynomial * values))
     return GaussianMoments(
         zeta=mean(g),
@@ -126,6 +123,59 @@ def gaussian_moments(activation: Activation, *, kinks: Numbers = (0.0,)) -> Gaus
         theta1=mean(g**2 - 1),
         theta2=mean(g**4 / 2 - 5 * g**2 / 2 + 1),
     )
+
+
+def hermite_coefficients(
+    activation: Activation, *, degree: Whole, length: Real = 1.0, kinks: Numbers = (0.0,)
+) -> Float[np.ndarray, " coefficients"]:
+    r"""The Hermite coefficients of an activation, of which the four moments are made.
+
+    $$a_k = E[\varphi(rg)\, h_k(g)], \qquad k = 0, \dots, \mathrm{degree}$$
+
+    with h_k the orthonormal Hermite polynomials and g ~ N(0, 1). For r = 1, $a_0 = \vartheta_0$, $a_1 = \zeta$ and
+    $a_2 = \vartheta_1/\sqrt2$; the sum of all squares is E[φ(rg)²]. By the quadrature of `gaussian_moments`, in
+    float64.
+
+    Source: derived in the book, in the chapter on quadratic features.
+
+    Args:
+        activation: a name or a function.
+        degree: the highest k, at most 127.
+        length: r = ‖x‖/√d, of the input that the activation sees.
+        kinks: the points where the activation is not smooth.
+
+    Returns:
+        (degree + 1,).
+
+    Raises:
+        ValueError: a degree below 0 or above 127, a length that is not positive; and as `gaussian_moments`.
+
+    Example:
+        >>> print(np.round(hermite_coefficients("relu", degree=2), 4))
+        [0.3989 0.5    0.2821]
+    """
+    phi = resolve_activation(activation)
+    check_integer("degree", degree, at_least=0, at_most=127)
+    check_known("length", length)
+    check_positive("length", length)
+    kinks = np.asarray(kinks, dtype=np.float64).reshape(-1)
+    check_finite("kinks", kinks)
+    g, density = gaussian_quadrature(kinks / float(length))
+    weighted = density * _values(phi, float(length) * g)
+    before, polynomial, found = np.zeros_like(g), np.ones_like(g), []
+    for k in range(int(degree) + 1):
+        found.append(weighted @ polynomial)
+        before, polynomial = polynomial, (g * polynomial - np.sqrt(k) * before) / np.sqrt(k + 1)
+    return np.stack(found)
+
+
+def _values(phi: Callable, z: np.ndarray) -> np.ndarray:
+    """φ(z) in float64, whatever JAX's precision."""
+    with jax.ensure_compile_time_eval(), float64():
+        values = np.asarray(phi(jnp.asarray(z, dtype=jnp.float64)), dtype=np.float64)
+    if values.shape != z.shape or not np.all(np.isfinite(values)):
+        raise ValueError("activation: expected a function that acts entry by entry, finite on [-13, 13]")
+    return values
 
 
 def gaussian_quadrature(kinks: Numbers) -> tuple[np.ndarray, np.ndarray]:

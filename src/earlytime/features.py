@@ -6,7 +6,14 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole, floating
-from earlytime._validation import check_finite, check_integer, check_not_negative, check_positive, check_trained
+from earlytime._validation import (
+    check_finite,
+    check_integer,
+    check_not_negative,
+    check_on_sphere,
+    check_positive,
+    check_trained,
+)
 from earlytime.activations import GaussianMoments
 from jaxtyping import Array, Float, Num
 
@@ -98,6 +105,81 @@ def early_time_features(
         linear=math.sqrt(linear) * moments.zeta,
         constant=math.sqrt(constant) * nu,
         norm=None if trained == "first" else (moments.theta0, moments.theta1, moments.theta2),
+    )
+
+
+class QuadraticFeatures(NamedTuple):
+    """A feature map x: (n, d) -> (n, 1 + d + d(d + 1)/2) of `quadratic_features`.
+
+    Attributes:
+        constant: the entry that is the same for every x.
+        linear: the factor of x.
+        quadratic: the factor of the products x_i x_j, i <= j; those with i < j have √2 besides.
+    """
+
+    constant: Real
+    linear: Real
+    quadratic: Real
+
+    def __call__(self, x: Num[AnyArray, "n d"]) -> Float[Array, "n p"]:
+        check_on_sphere("x", x)
+        x = floating("x", x)
+        rows, columns = np.triu_indices(x.shape[1])
+        twice = jnp.asarray(np.where(rows == columns, 1.0, math.sqrt(2)), x.dtype)
+        factors = [jnp.asarray(factor, x.dtype) for factor in self]
+        constant = jnp.broadcast_to(factors[0], (x.shape[0], 1))
+        products = x[:, rows] * x[:, columns] * (factors[2] * twice)[None, :]
+        return jnp.concatenate([constant, factors[1] * x, products], axis=1)
+
+
+def quadratic_features(
+    coefficients: Float[np.ndarray, " coefficients"], *, trained: str, dim: Whole
+) -> QuadraticFeatures:
+    r"""The features of the quadratic model that a two-layer network follows for longer than the linear one.
+
+    For inputs of norm √d,
+
+    $$\psi(x) = \Big[\sqrt{c_0 + 3c_4/d^2};\ \sqrt{c_1 + 3c_3/d}\; x/\sqrt d;\
+      \sqrt{c_2}\; \mathrm{vec}(xx^\top)/d\Big], \qquad c_k = w_k a_k^2,$$
+
+    with w_k = k, 1 or k + 1 for the first, the second or both layers, and a_k the Hermite coefficients. The
+    kernel is $\sum_k c_k \rho^k$, $\rho = \langle x, x'\rangle/d$; c₃ and c₄ are what ρ³ looks like to linear
+    functions, and ρ⁴ to constants.
+
+    Source: derived in the book, after Hu et al. 2020, Proposition 3.4.
+
+    Args:
+        coefficients: a_k from `hermite_coefficients`, at least three. Those beyond the fifth are not used, and a
+            missing one counts as 0: with three there are no corrections.
+        trained: "first", "second" or "both" layers.
+        dim: d.
+
+    Returns:
+        A function x: (n, d) -> (n, 1 + d + d(d + 1)/2), the symmetric matrix xxᵀ as its upper half; it raises a
+        `ValueError` for inputs of other norms, where they can be looked at.
+
+    Raises:
+        ValueError: fewer than three coefficients, or some that are not finite; unknown `trained`, dim below 1.
+
+    Example:
+        >>> from earlytime.activations import hermite_coefficients
+        >>> psi = quadratic_features(hermite_coefficients("relu", degree=4), trained="both", dim=2)
+        >>> psi(jnp.array([[1.0, 1.0]])).shape
+        (1, 6)
+    """
+    if np.ndim(coefficients) != 1 or len(coefficients) < 3:
+        raise ValueError(f"coefficients: expected shape (k,) with k >= 3, got {np.shape(coefficients)}")
+    check_finite("coefficients", coefficients)
+    check_trained(trained)
+    check_integer("dim", dim, at_least=1)
+    a = np.zeros(5)
+    a[: len(coefficients)] = coefficients[:5]
+    k = np.arange(5)
+    c = {"first": k, "second": np.ones(5), "both": k + 1}[trained] * a**2
+    return QuadraticFeatures(
+        constant=float(np.sqrt(c[0] + 3 * c[4] / dim**2)),
+        linear=float(np.sqrt((c[1] + 3 * c[3] / dim) / dim)),
+        quadratic=float(np.sqrt(c[2]) / dim),
     )
 
 
