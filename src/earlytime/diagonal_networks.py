@@ -1,0 +1,308 @@
+r"""Linear models with diagonal weights, between the kernel regime and the rich one: where gradient flow ends.
+
+The size of the weights at the start alone decides whether the end has the smallest ℓ₂ norm, as in a kernel method, or
+nearly the smallest ℓ₁ norm, as in a sparse one.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from earlytime._arrays import AnyArray, Numbers, Real, Whole
+from earlytime._validation import check_data, check_finite, check_integer, check_known, check_positive, check_real
+from earlytime.networks import Network
+from jaxtyping import Array, Float, Num
+from scipy.linalg import solve_triangular
+from scipy.optimize import linprog
+
+_MOST_STEPS = 500  # of Newton's method; about 50 are needed at most
+_REACHED, _HIDDEN = 1e-13, 1e-6  # relative residuals: done; more than rounding may leave
+
+
+class DiagonalParams(NamedTuple):
+    """The weights of a diagonal linear network, one of each kind for every input."""
+
+    positive: Float[AnyArray, " dim"]
+    negative: Float[AnyArray, " dim"]
+
+
+def diagonal_linear(dim: Whole, depth: Whole, scale: Real) -> Network:
+    r"""The diagonal linear network, which is linear in its inputs and not in its weights.
+
+    $$f(x; w) = \langle \beta, x \rangle, \qquad \beta = w_+^D - w_-^D, \qquad w_\pm = \alpha\,(1, \dots, 1)$$
+
+    with powers entry by entry and the weights as they are at the start, where the output is 0 and the tangent kernel
+    $2 D^2 \alpha^{2D - 2} \langle x, x' \rangle$.
+
+    Source: Woodworth et al. 2020, sections 2 and 4.
+
+    Args:
+        dim: d, the number of inputs.
+        depth: D, at least 2.
+        scale: α, positive.
+
+    Returns:
+        Network(init, apply). `init(key)` gives DiagonalParams, the same for every key; `apply(params, x: (n, d))` is
+        (n,). Equal depths have the same `apply`, so compiled programs are reused at every scale.
+
+    Raises:
+        ValueError: dim below 1, a depth below 2, a scale that is not positive.
+
+    Example:
+        >>> network = diagonal_linear(3, 2, 0.5)
+        >>> print(network.apply(network.init(None)._replace(negative=jnp.zeros(3)), jnp.ones((1, 3))))
+        [0.75]
+    """
+    check_integer("dim", dim, at_least=1)
+    check_integer("depth", depth, at_least=2)
+    check_positive("scale", scale)
+
+    def init(key) -> DiagonalParams:
+        weights = jnp.full(dim, scale, dtype=float)
+        return DiagonalParams(weights, weights)
+
+    return Network(init, _apply(int(depth)))
+
+
+@functools.cache
+def _apply(depth: int) -> Callable:
+    def apply(params: DiagonalParams, x: Float[AnyArray, "n dim"]) -> Float[Array, " n"]:
+        return x @ (params.positive**depth - params.negative**depth)
+
+    return apply
+
+
+def hypentropy(z: Numbers) -> Float[np.ndarray, "..."]:
+    r"""What two layers minimize, entry by entry: z²/4 near 0, and |z| log|z| far from it.
+
+    $$q_2(z) = 2 - \sqrt{4 + z^2} + z \operatorname{arcsinh}(z/2)$$
+
+    Source: Woodworth et al. 2020, Theorem 1.
+
+    Args:
+        z: β/α², any shape.
+
+    Returns:
+        As z, in float64.
+
+    Raises:
+        ValueError: numbers that are not real and finite.
+
+    Example:
+        >>> print(f"{hypentropy([0.0, 1.0])[1]:.4f}")
+        0.2451
+    """
+    z = _numbers("z", z)
+    return z * np.arcsinh(z / 2) - z**2 / (2 + np.sqrt(4 + z**2))
+
+
+def potential(z: Numbers, depth: Whole) -> Float[np.ndarray, "..."]:
+    r"""What a diagonal network of any depth minimizes, entry by entry.
+
+    $$q_D(z) = \int_0^z h_D^{-1}, \qquad h_D(u) = (1 - u)^{-\frac{D}{D - 2}} - (1 + u)^{-\frac{D}{D - 2}}, \qquad
+      h_2(u) = 2 \sinh u$$
+
+    Near 0 it is $z^2/(4p)$ with $p = D/(D - 2)$, z²/4 for two layers; far from 0 it grows as |z|, for two layers as
+    |z| log|z|.
+
+    Source: Woodworth et al. 2020, Theorems 1 and 3.
+
+    Args:
+        z: β/α^D, any shape.
+        depth: D, at least 2.
+
+    Returns:
+        As z, in float64.
+
+    Raises:
+        ValueError: numbers that are not real and finite, a depth below 2.
+
+    Example:
+        >>> print(potential([1.0], 2) == hypentropy([1.0]), f"{potential([7.0], 4)[0]:.3f}")
+        [ True] 3.686
+    """
+    z = _numbers("z", z)
+    check_integer("depth", depth, at_least=2)
+    if depth == 2:
+        return hypentropy(z)
+    p, size = depth / (depth - 2), np.abs(z)
+    low, high = (size + 1) ** (-1 / p), (size + 2**-p) ** (-1 / p)  # of 1 - u, which may be tiny
+    for _ in range(100):
+        gap = (low + high) / 2
+        below = gap**-p - (2 - gap) ** -p > size
+        low, high = np.where(below, gap, low), np.where(below, high, gap)
+    # The integral of the inverse is what that of h leaves of the rectangle z u.
+    return size * (1 - high) - (depth - 2) / 2 * (high ** (1 - p) + (2 - high) ** (1 - p) - 2)
+
+
+class FlowLimit(NamedTuple):
+    r"""Where gradient flow from a given scale ends.
+
+    Attributes:
+        beta: (d,) the linear function, $\beta = \alpha^D h_D(X^\top \nu)$.
+        dual: (n,) ν.
+        params: the weights there.
+    """
+
+    beta: Float[np.ndarray, " d"]
+    dual: Float[np.ndarray, " n"]
+    params: DiagonalParams
+
+
+def minimum_potential(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"], scale: Real, depth: Whole) -> FlowLimit:
+    r"""Where gradient flow on the squared loss takes a diagonal linear network.
+
+    $$\beta = \operatorname*{argmin}_{X \beta = y}\ \alpha^D \sum_i q_D(\beta_i/\alpha^D)$$
+
+    by Newton's method on the dual, in float64. No step changes $h_D'$ by more than the dual's curvature allows, so
+    that each one comes closer: by less than 1 in every $x_i^\top\nu$ for two layers, by a third of the way to ±1 for more.
+
+    Source: Woodworth et al. 2020, Theorems 1 and 3. The solver is the book's.
+
+    Args:
+        x: (n, d) inputs X, n <= d, of rank n.
+        y: (n,) labels.
+        scale: α, of all weights at the start.
+        depth: D, at least 2.
+
+    Returns:
+        FlowLimit.
+
+    Raises:
+        ValueError: wrong shapes, data that are not finite, more samples than inputs, inputs that are not of full rank,
+            a scale that is not positive, or so small that rounding hides the solution, a depth below 2.
+
+    Example:
+        >>> x = np.array([[1.0, 2.0]])
+        >>> for scale in (100.0, 0.001):
+        ...     print(minimum_potential(x, np.array([1.0]), scale, 3).beta.round(3))
+        [0.2 0.4]
+        [0.  0.5]
+    """
+    x, y = _full_rank(x, y)
+    check_known("scale", scale)
+    check_positive("scale", scale)
+    check_integer("depth", depth, at_least=2)
+    size, depth, alpha = np.abs(y).max(), int(depth), float(scale)
+    dual = np.zeros(len(y))
+    for _ in range(_MOST_STEPS):
+        u = dual @ x
+        value, slope = _h(u, depth)
+        residual = y - x @ (alpha**depth * value)
+        if np.abs(residual).max() <= _REACHED * size:
+            break
+        root = np.linalg.qr(np.sqrt(alpha**depth * slope)[:, None] * x.T, mode="r")
+        step = solve_triangular(root, solve_triangular(root, residual, trans=1))
+        reach = np.abs(step @ x) if depth == 2 else 3 * np.abs(step @ x) / (1 - np.abs(u))
+        moved = dual + step / max(1.0, reach.max())
+        if np.array_equal(moved, dual):
+            break
+        dual = moved
+    if not np.abs(residual).max() <= _HIDDEN * size:
+        raise ValueError(f"scale: expected one whose power {depth} rounding does not hide, got {scale}")
+    if depth == 2:
+        params = DiagonalParams(alpha * np.exp(u / 2), alpha * np.exp(-u / 2))
+    else:
+        params = DiagonalParams(*(alpha * (1 - sign * u) ** (-1 / (depth - 2)) for sign in (1, -1)))
+    return FlowLimit(alpha**depth * value, dual, params)
+
+
+def _h(u, depth: int):
+    """h_D and its derivative; as products, so that a small u loses no digits."""
+    if depth == 2:
+        return 2 * np.sinh(u), 2 * np.cosh(u)
+    p = depth / (depth - 2)
+    value = 2 * (1 - u**2) ** (-p / 2) * np.sinh(p * np.arctanh(u))
+    return value, p * ((1 - u) ** (-p - 1) + (1 + u) ** (-p - 1))
+
+
+class MinimumL1(NamedTuple):
+    r"""The interpolating solution of the smallest ℓ₁ norm, and how far it is from another.
+
+    Attributes:
+        beta: (d,) of at most n entries that are not 0.
+        certificate: ρ, the smallest $\max_{i \notin S} |x_i^\top\nu|$ of a ν with $X_S^\top \nu = \mathrm{sign}\,
+            \beta_S$, where S is the support of β and x_i the i-th column. Below 1, the solution is the only one.
+    """
+
+    beta: Float[np.ndarray, " d"]
+    certificate: float
+
+
+def minimum_l1(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"]) -> MinimumL1:
+    r"""The sparse end of the rich regime, and how fast it is approached.
+
+    $$\beta_1 = \operatorname*{argmin}_{X\beta = y} \|\beta\|_1$$
+
+    by two linear programs. From the scale α gradient flow ends at a distance from it of order $\alpha^D$ for D >= 3
+    layers, and $\alpha^{2(1 - \rho)}$ for two.
+
+    Source: Woodworth et al. 2020 for the limit; the exponents are derived in the book.
+
+    Args:
+        x: (n, d) inputs X, n <= d, of rank n.
+        y: (n,) labels, not all 0.
+
+    Returns:
+        MinimumL1.
+
+    Raises:
+        ValueError: as `minimum_potential`.
+
+    Example:
+        >>> found = minimum_l1(np.array([[1.0, 2.0]]), np.array([1.0]))
+        >>> print(found.beta, found.certificate)
+        [0.  0.5] 0.5
+    """
+    x, y = _full_rank(x, y)
+    d = x.shape[1]
+    both = linprog(np.ones(2 * d), A_eq=np.hstack([x, -x]), b_eq=y).x
+    beta = both[:d] - both[d:]
+    support = np.abs(beta) > 1e-9 * np.abs(beta).max()
+    beta[~support] = 0
+    beta[support] = np.linalg.lstsq(x[:, support], y)[0]  # to the last digit
+    return MinimumL1(beta, _certificate(x, support, np.sign(beta[support])))
+
+
+def _certificate(x, support, signs) -> float:
+    """The linear program over (ν, ρ): |x_iᵀν| <= ρ off the support."""
+    rest = x[:, ~support].T
+    if not len(rest):
+        return 0.0
+    one, zero = np.ones((len(rest), 1)), np.zeros((len(signs), 1))
+    cost = np.append(np.zeros(len(x)), 1.0)
+    found = linprog(
+        cost,
+        A_ub=np.block([[rest, -one], [-rest, -one]]),
+        b_ub=np.zeros(2 * len(rest)),
+        A_eq=np.hstack([x[:, support].T, zero]),
+        b_eq=signs,
+        bounds=(None, None),
+    )
+    return float(found.fun)
+
+
+def _numbers(name: str, values) -> np.ndarray:
+    check_known(name, values)
+    check_real(name, values)
+    check_finite(name, values)
+    return np.asarray(values, np.float64)
+
+
+def _full_rank(x, y) -> tuple[np.ndarray, np.ndarray]:
+    check_known("x", x)
+    check_known("y", y)
+    check_real("x", x)
+    check_real("y", y)
+    check_data(x, y)
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    n, d = x.shape if x.ndim == 2 else (0, 0)
+    if not 0 < n <= d:
+        raise ValueError(f"x: expected shape (n, d) with n <= d, so that some function fits all, got {x.shape}")
+    if np.linalg.matrix_rank(x) < n:
+        raise ValueError(f"x: expected {n} samples that do not depend on each other, got fewer such")
+    if not np.any(y):
+        raise ValueError("y: expected labels that are not all 0")
+    return x, y
