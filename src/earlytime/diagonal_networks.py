@@ -22,7 +22,7 @@ _SMALL, _ROUNDING = 1e-7, 1e-3  # steps, after which the relative error is their
 
 
 class DiagonalParams(NamedTuple):
-    """The weights of a diagonal linear network, one of each kind for every input."""
+    """The weights of a diagonal linear network."""
 
     positive: Float[AnyArray, " dim"]
     negative: Float[AnyArray, " dim"]
@@ -69,7 +69,7 @@ def diagonal_linear(dim: Whole, depth: Whole, scale: Real) -> Network:
 @functools.cache
 def _apply(depth: int) -> Callable:
     def apply(params: DiagonalParams, x: Float[AnyArray, "n dim"]) -> Float[Array, " n"]:
-        return x @ (params.positive**depth - params.negative**depth)
+        return jnp.asarray(x) @ (params.positive**depth - params.negative**depth)
 
     return apply
 
@@ -121,7 +121,7 @@ def potential(z: Numbers, depth: Whole) -> Float[np.ndarray, "..."]:
 
     Example:
         >>> print(potential([1.0], 2) == hypentropy([1.0]), f"{potential([7.0], 4)[0]:.3f}")
-        [ True] 3.686
+        [ True] 3.094
     """
     z = _numbers("z", z)
     check_integer("depth", depth, at_least=2)
@@ -156,8 +156,8 @@ def minimum_potential(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"], scale: Re
 
     $$\beta = \operatorname*{argmin}_{X \beta = y}\ \alpha^D \sum_i q_D(\beta_i/\alpha^D)$$
 
-    by Newton's method on the dual, in float64. No step changes $h_D'$ by more than the dual's curvature allows, so
-    that each one comes closer: by less than 1 in every $x_i^\top\nu$ for two layers, by a third of the way to ±1 for more.
+    by Newton's method on the dual, in float64. Its steps are so short that each one comes closer: no entry of
+    $X^\top\nu$ moves by more than 1 for two layers, by more than a third of its way to ±1 for more.
 
     Source: Woodworth et al. 2020, Theorems 1 and 3. The solver is the book's.
 
@@ -199,11 +199,12 @@ def minimum_potential(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"], scale: Re
         dual = dual + step / max(1.0, reach)
     else:
         raise ValueError(f"scale: expected one that rounding does not hide at depth {depth}, got {scale}")
+    # The last step is made without h, as rounding of u near ±1 would be multiplied.
+    beta, dual, u = beta + weight * (step @ x), dual + step, u + step @ x
     if depth == 2:
-        params = DiagonalParams(alpha * np.exp(u / 2), alpha * np.exp(-u / 2))
-    else:
-        params = DiagonalParams(*(alpha * (1 - sign * u) ** (-1 / (depth - 2)) for sign in (1, -1)))
-    return FlowLimit(beta + weight * (step @ x), dual, params)  # the last step, where no rounding of u has a part
+        return FlowLimit(beta, dual, DiagonalParams(alpha * np.exp(u / 2), alpha * np.exp(-u / 2)))
+    power = -1 / (depth - 2)
+    return FlowLimit(beta, dual, DiagonalParams(alpha * (1 - u) ** power, alpha * (1 + u) ** power))
 
 
 def _h(u, depth: int):
@@ -236,7 +237,8 @@ def minimum_l1(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"]) -> MinimumL1:
     by two linear programs. From the scale α gradient flow ends at a distance from it of order $\alpha^D$ for D >= 3
     layers, and $\alpha^{2(1 - \rho)}$ for two.
 
-    Source: Woodworth et al. 2020 for the limit; the exponents are derived in the book.
+    Source: Woodworth et al. 2020 for the limit. The exponents are derived in the book; Matt and Stöger 2025 bound the
+    distance on both sides.
 
     Args:
         x: (n, d) inputs X, n <= d, of rank n.
@@ -268,38 +270,28 @@ def _certificate(x, support, signs) -> float:
     rest = x[:, ~support].T
     if not len(rest):
         return 0.0
-    one, zero = np.ones((len(rest), 1)), np.zeros((len(signs), 1))
+    bounds = np.hstack([np.vstack([rest, -rest]), -np.ones((2 * len(rest), 1))])
+    equal = np.hstack([x[:, support].T, np.zeros((len(signs), 1))])
     cost = np.append(np.zeros(len(x)), 1.0)
-    found = linprog(
-        cost,
-        A_ub=np.block([[rest, -one], [-rest, -one]]),
-        b_ub=np.zeros(2 * len(rest)),
-        A_eq=np.hstack([x[:, support].T, zero]),
-        b_eq=signs,
-        bounds=(None, None),
-    )
-    return float(found.fun)
+    return float(linprog(cost, bounds, np.zeros(len(bounds)), equal, signs, bounds=(None, None)).fun)
 
 
 def _numbers(name: str, values) -> np.ndarray:
     check_known(name, values)
+    values = np.asarray(values)
     check_real(name, values)
     check_finite(name, values)
-    return np.asarray(values, np.float64)
+    return values.astype(np.float64)
 
 
 def _full_rank(x, y) -> tuple[np.ndarray, np.ndarray]:
-    check_known("x", x)
-    check_known("y", y)
-    check_real("x", x)
-    check_real("y", y)
+    for name, array in (("x", x), ("y", y)):
+        check_known(name, array)
+        check_real(name, array)
     check_data(x, y)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    n, d = x.shape if x.ndim == 2 else (0, 0)
-    if not 0 < n <= d:
-        raise ValueError(f"x: expected shape (n, d) with n <= d, so that some function fits all, got {x.shape}")
-    if np.linalg.matrix_rank(x) < n:
-        raise ValueError(f"x: expected {n} samples that do not depend on each other, got fewer such")
+    if x.ndim != 2 or np.linalg.matrix_rank(x) < len(x):
+        raise ValueError(f"x: expected shape (n, d), n <= d, of rank n, got {x.shape} with a rank below {len(x)}")
     if not np.any(y):
         raise ValueError("y: expected labels that are not all 0")
     return x, y
