@@ -109,6 +109,7 @@ def test_the_certificate_against_a_search_in_one_dimension():
     base, along = np.linalg.pinv(on) @ [1, 1, -1], np.linalg.svd(on)[2][3]
     search = minimize_scalar(lambda t: np.abs(off @ (base + t * along)).max(), bracket=(-5, 5), tol=1e-12)
     assert found.certificate == pytest.approx(search.fun, abs=1e-6)
+    assert minimum_l1(x, -x @ truth).certificate == pytest.approx(search.fun, abs=1e-6)
 
 
 def test_problems_with_one_solution():

@@ -270,10 +270,10 @@ def _certificate(x, support, signs) -> float:
     rest = x[:, ~support].T
     if not len(rest):
         return 0.0
-    bounds = np.hstack([np.vstack([rest, -rest]), -np.ones((2 * len(rest), 1))])
+    either = np.hstack([np.vstack([rest, -rest]), -np.ones((2 * len(rest), 1))])
     equal = np.hstack([x[:, support].T, np.zeros((len(signs), 1))])
     cost = np.append(np.zeros(len(x)), 1.0)
-    return float(linprog(cost, bounds, np.zeros(len(bounds)), equal, signs, bounds=(None, None)).fun)
+    return float(linprog(cost, either, np.zeros(len(either)), equal, signs, bounds=(None, None)).fun)
 
 
 def _numbers(name: str, values) -> np.ndarray:
