@@ -280,4 +280,6 @@ def test_claims_about_every_seed():
         "liu2020-pl-contraction-every",
         "liu2020-two-layer-closed-form",
         "xiao2022-network",
+        "woodworth2020-limit",
+        "woodworth2020-theorem-2",
     }

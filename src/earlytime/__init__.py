@@ -20,6 +20,7 @@ from earlytime import (
     deep_kernels,
     deep_networks,
     diagnosis,
+    diagonal_networks,
     features,
     function_space,
     gaussian_processes,
