@@ -45,6 +45,8 @@ from earlytime import (
     scaling,
     seeds,
     spectral,
+    stable_rank_formulas,
+    stable_ranks,
     statistics,
     tabulated_kernels,
     trajectories,
