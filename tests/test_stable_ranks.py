@@ -47,6 +47,13 @@ def test_stable_rank_is_that_of_the_eigenvalues(dtype, rng):
     np.testing.assert_allclose(jax.jit(stable_ranks.stable_rank)(1e-30 * w.astype(dtype)), rank_of(w), rtol=1e-5)
 
 
+def test_whole_numbers_are_numbers():
+    w, y = np.array([[1, -1, 1], [1, 1, -1]]), np.array([1, -1, 1])
+    np.testing.assert_allclose(stable_ranks.stable_rank(w), rank_of(w.astype(float)), rtol=1e-12)
+    margins = stable_ranks.normalized_margins(3 * y, y, w)
+    np.testing.assert_allclose(margins, 3 / np.linalg.norm(w), rtol=1e-12)
+
+
 def test_stable_rank_is_between_one_and_the_rank(rng):
     u, v = rng.normal(size=(2, 4))
     np.testing.assert_allclose(stable_ranks.stable_rank(np.outer(u, v)), 1, rtol=1e-12)
