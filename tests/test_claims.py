@@ -274,6 +274,7 @@ def test_every_claim_of_the_files_is_complete():
 def test_claims_about_every_seed():
     every = {claim.id for claim in claims.load_claims().values() if claim.seeds == "every"}
     assert every == {
+        "frei2023-stays-low",
         "lee2019-closed-form",
         "lee2019-standard-equivalent",
         "liu2020-kernel-bound",

@@ -48,6 +48,8 @@ from earlytime import (
     scaling,
     seeds,
     spectral,
+    stable_rank_formulas,
+    stable_ranks,
     statistics,
     tabulated_kernels,
     trajectories,

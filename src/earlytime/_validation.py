@@ -35,6 +35,13 @@ def check_integer(name: str, value, *, at_least: int, at_most: int | None = None
         raise ValueError(f"{name}: expected at most {at_most}, got {value}")
 
 
+def check_even(name: str, value) -> None:
+    """Raise unless `value` is an even whole number of at least 2."""
+    check_integer(name, value, at_least=1)
+    if value % 2:
+        raise ValueError(f"{name}: expected an even number, half of each sign, got {value}")
+
+
 def check_finite(name: str, value) -> None:
     """Raise if a concrete array holds an entry that is not finite."""
     if is_concrete(value):

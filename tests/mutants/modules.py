@@ -47,6 +47,8 @@ TESTS = {
     "scaling": "scaling",
     "seeds": "seeds ensembles",
     "spectral": "spectral wiring",
+    "stable_rank_formulas": "stable_ranks",
+    "stable_ranks": "stable_ranks",
     "statistics": "statistics",
     "tabulated_kernels": "tabulated_kernels",
     "trajectories": "trajectories gradient_descent",

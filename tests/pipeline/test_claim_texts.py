@@ -50,6 +50,8 @@ FIXED = {
 }
 # The same, although a parameter of the notebook has that value in some profile.
 COINCIDENCES = {
+    "frei2023-rank-two*": {3: "the first singular value that rank two does not have"},
+    "frei2023-kernel-regime": {1: "the book's scale, in the code"},
     "hu2020-claim-3-1-norms": {1: "what squared norms over d are close to"},
     "hu2020-figure-1a-early": {5: "time constants: what the early phase is"},
     "hu2020-figure-1b": {5: "points, [:5] in the code"},
