@@ -12,6 +12,7 @@ from earlytime import (
     affine_fits,
     affine_kernels,
     announcement,
+    assembled_networks,
     cifar10,
     claims,
     comparison,
