@@ -1,6 +1,6 @@
 """Sphinx extension: `` {map} `` draws which result rests on which, of one paper or of all, coloured by verdict.
 
-The boxes and their order are `book/map.yaml`; every box is a link. A map may also have one box for each of several papers.
+The boxes and their order are `book/map.yaml`; every box is a link. A map may have one box for each of several papers.
 """
 
 import posixpath
