@@ -279,4 +279,5 @@ def test_claims_about_every_seed():
         "liu2020-kernel-bound",
         "liu2020-pl-contraction-every",
         "liu2020-two-layer-closed-form",
+        "liu2022-blocks",
     }
