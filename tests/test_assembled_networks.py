@@ -124,6 +124,8 @@ def test_equal_arguments_give_equal_networks():
         ("models", lambda: model_hessian_norms(neuron(2, "erf"), (), np.ones(2))),
         ("models", lambda: model_hessian_norms(neuron(2, "erf"), (np.ones((3, 2)), np.ones(2)), np.ones(2))),
         ("models", lambda: model_hessian_norms(neuron(2, "erf"), np.float64(1.0), np.ones(2))),
+        ("models", lambda: model_hessian_norms(neuron(2, "erf"), np.ones((0, 2)), np.ones(2))),
+        ("models", lambda: model_hessian_norms(neuron(2, "erf"), np.ones((3, 2), int), np.ones(2))),
         ("apply_fn", lambda: model_hessian_norms(_two_outputs(), _two_outputs_models(), np.ones(2))),
     ],
 )

@@ -283,4 +283,5 @@ def test_claims_about_every_seed():
         "xiao2022-network",
         "woodworth2020-limit",
         "woodworth2020-theorem-2",
+        "liu2022-blocks",
     }

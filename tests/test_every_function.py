@@ -12,6 +12,7 @@ import pytest
 from earlytime import (
     affine_fits,
     affine_kernels,
+    assembled_networks,
     curvature,
     features,
     input_statistics,
@@ -84,6 +85,9 @@ CALLS = {
     "two_layer_hessian_norm": lambda x, y: curvature.two_layer_hessian_norm(
         params(x), x[0], "softplus", trained="both"
     ),
+    "model_hessian_norms": lambda x, y: assembled_networks.model_hessian_norms(
+        assembled_networks.neuron(3, "softplus"), params(x).w, x[0]
+    ),
     "kernel_change": lambda x, y: kernels.kernel_change(np.stack([x[:3], x[3:]])),
     "kernel_change_bound": lambda x, y: kernels.kernel_change_bound(x[0] ** 2, 1.0, x[1] ** 2),
     "parameter_distance": lambda x, y: kernels.parameter_distance({"a": x}, {"a": 2 * x}),
@@ -155,6 +159,7 @@ CALLS = {
     "standard_parameterization": lambda x, y: applied(
         et.parameterization.standard_parameterization(et.fully_connected(3, 4, "tanh", depth=2)), x
     ),
+    "assemble": lambda x, y: applied(assembled_networks.assemble(et.fully_connected(3, 2, "tanh", depth=1), 4, 2), x),
     "convolutional": lambda x, y: applied(et.convolutional((3, 1), 2, "tanh", depth=1, filter_size=2), x),
     "residual": lambda x, y: applied(et.residual((3, 1), 2, "tanh", num_blocks=1, filter_size=2), x),
     "infinite_width.convolutional": lambda x, y: iw.convolutional((3, 1), "erf", depth=1, filter_size=2)(x).ntk,
@@ -298,6 +303,7 @@ OF_ROWS = {
     "output_hessian",
     "hessian_norm",
     "two_layer_hessian_norm",
+    "model_hessian_norms",
     "kernel_change",
     "kernel_change_bound",
     "parameter_distance",
@@ -314,7 +320,7 @@ OF_PRODUCTS = {
 }
 # What comes of no samples where it is not an error: no rows.
 EMPTY = {"norm_feature", "affine_features", "equal_norms", "symmetric", "with_output", "fully_connected"}
-EMPTY |= {"standard_parameterization", "convolutional", "residual", "quadratic_features"}
+EMPTY |= {"standard_parameterization", "convolutional", "residual", "quadratic_features", "assemble"}
 NO_SAMPLES = {
     "spectral_norm": "x",
     "complement": "x",

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._arrays import AnyArray, Real, Whole, floating
-from earlytime._networks import check_outputs, partition
+from earlytime._arrays import AnyArray, Real, Whole
+from earlytime._networks import partition
 from earlytime._validation import check_finite, check_integer, check_known, check_positive
 from earlytime.activations import Activation, resolve_activation
+from earlytime.curvature import output_hessian
 from earlytime.networks import Network
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Num, PRNGKeyArray, PyTree
 
 # Hessians of models that are in memory at once.
@@ -126,7 +126,7 @@ def model_hessian_norms(network: Network, models: PyTree, x_single: Num[AnyArray
         (m,) norms.
 
     Raises:
-        ValueError: an input that is not finite, outputs that are not one number, leaves without a first axis of m.
+        ValueError: as `output_hessian`; leaves without a first axis of m.
 
     Example:
         >>> square = Network(init=None, apply=lambda w, x: x @ w**2)
@@ -134,16 +134,13 @@ def model_hessian_norms(network: Network, models: PyTree, x_single: Num[AnyArray
         [8. 8. 8.]
     """
     check_finite("x_single", x_single)
-    x = floating("x_single", jnp.asarray(x_single)[None])
-    leaves = jax.tree.leaves(models)
-    if not leaves or len({np.shape(leaf)[:1] for leaf in leaves}) > 1 or np.ndim(leaves[0]) < 1:
-        shapes = [np.shape(leaf) for leaf in leaves]
+    partition(models, name="models")
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(models)]
+    if () in shapes or len({shape[0] for shape in shapes}) > 1 or shapes[0][0] < 1:
         raise ValueError(f"models: expected leaves with one first axis, that of the models, got shapes {shapes}")
-    check_outputs(network.apply, *partition(jax.tree.map(lambda leaf: leaf[0], models)), x, on="x_single", one=True)
 
     def norm(model):
-        flat, unravel = ravel_pytree(model)
-        hessian = jax.hessian(lambda w: network.apply(unravel(w), x).reshape(()))(flat)
+        hessian = output_hessian(network.apply, model, x_single).dense()
         return jnp.max(jnp.abs(jnp.linalg.eigvalsh(hessian)))
 
-    return jax.lax.map(norm, models, batch_size=min(_AT_ONCE, len(leaves[0])))
+    return jax.lax.map(norm, models, batch_size=min(_AT_ONCE, shapes[0][0]))
