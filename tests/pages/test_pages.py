@@ -8,6 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from chromium import go_to, watch
 from finished import pages
+from playwright.sync_api import expect
 
 WIDTHS = (390, 768, 1280, 1440)
 FIRST_SCREEN = 900  # pixels
@@ -160,7 +161,7 @@ def test_all_claims_fit_two_screens_and_are_filtered(browser, html):
     assert rows.count() == everything
     first = rows.first.inner_text()
     page.get_by_role("columnheader", name="statement").click()
-    assert rows.first.inner_text() != first
+    expect(rows.first).not_to_have_text(first, use_inner_text=True)
     page.close()
 
 
