@@ -35,7 +35,7 @@ CALLS = {
     "two_layer_hessian_norm": lambda x, y: et.curvature.two_layer_hessian_norm(PARAMS, x[0], "erf", trained="both"),
     "teacher_labels": lambda x, y: et.teacher_labels(jax.random.key(1), x),
     "equal_norms": lambda x, y: et.inputs.equal_norms(x),
-    "tabulated_kernel": lambda x, y: TABLE(x, x[:2]),
+    "tabulated_kernel": lambda x, y: TABLE(x.clip(0, 1), x[:2].clip(0, 1)),
 }
 
 

@@ -15,7 +15,6 @@ from earlytime._validation import check_data, check_finite, check_integer, check
 from earlytime.networks import Network
 from jaxtyping import Array, Float, Num
 from scipy.linalg import solve_triangular
-from scipy.optimize import linprog
 
 _MOST_STEPS = 500  # of Newton's method; most problems take fewer than 50
 _SMALL, _ROUNDING = 1e-7, 1e-3  # steps, after which the relative error is their square: small ones, and noise
@@ -255,6 +254,8 @@ def minimum_l1(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"]) -> MinimumL1:
         >>> print(found.beta, found.certificate)
         [0.  0.5] 0.5
     """
+    from scipy.optimize import linprog  # late: it takes a tenth of a second
+
     x, y = _full_rank(x, y)
     d = x.shape[1]
     both = linprog(np.ones(2 * d), A_eq=np.hstack([x, -x]), b_eq=y).x
@@ -267,6 +268,8 @@ def minimum_l1(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"]) -> MinimumL1:
 
 def _certificate(x, support, signs) -> float:
     """The linear program over (ν, ρ): |x_iᵀν| <= ρ off the support."""
+    from scipy.optimize import linprog  # late: it takes a tenth of a second
+
     rest = x[:, ~support].T
     if not len(rest):
         return 0.0
