@@ -78,12 +78,14 @@ def record_text(finding: claims.Finding, others: dict[str, claims.Finding], judg
 
 
 def counts(findings: Iterable[claims.Finding]) -> str:
-    """What the verdicts mean, and how many claims of each paper have which."""
+    """How many claims of each paper have which verdict, and what the verdicts mean."""
     count: dict[str, Counter] = {}
     for finding in findings:
         count.setdefault(finding.claim.paper, Counter())[finding.verdict] += 1
-    rows = [[badge(name), MEANING[name], *(of[name] for of in count.values())] for name in claims.VERDICTS]
-    return table(["verdict", "meaning", *count], rows)
+    rows = [[paper, *(of[name] for name in claims.VERDICTS)] for paper, of in count.items()]
+    meaning = table(["verdict", "meaning"], [[badge(name), MEANING[name]] for name in claims.VERDICTS])
+    counted = table(["paper", *map(badge, claims.VERDICTS)], rows)
+    return f"{counted}\n\n:::{{dropdown}} What the verdicts mean\n{meaning}\n:::"
 
 
 def head_text(results: Results) -> str:

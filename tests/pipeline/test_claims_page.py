@@ -44,8 +44,9 @@ def test_a_superseded_criterion_stays_with_its_reason(results):
 def test_counts_add_up_to_all_claims(results):
     found = results(RECORD)
     assert head_text(found) == counts(found.findings.values())
-    rows = re.findall(r"\{\.verdict \.([\w-]+)\} \| [^|]+ \| (\d+) \|", head_text(found))
-    assert rows == [("reproduced", "0"), ("not-reproduced", "1"), ("inconclusive", "0"), ("not-run", "1")]
+    heads = re.findall(r"\{\.verdict \.([\w-]+)\}", head_text(found).splitlines()[0])
+    assert heads == ["reproduced", "not-reproduced", "inconclusive", "not-run"]
+    assert f"| {CLAIM.paper} | 0 | 1 | 0 | 1 |" in head_text(found)
 
 
 def test_smoke_gives_no_verdicts(results):
