@@ -1,6 +1,6 @@
 """What a notebook says before it starts."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import earlytime as et
@@ -16,6 +16,15 @@ def test_versions_device_and_minutes_in_one_line(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"earlytime {version('earlytime')}, jax {jax.__version__}, ") and printed.count("\n") == 1
     assert f"about {_minutes_of_notebooks()['quickstart']} minute" in printed
+
+
+def test_a_folder_of_sources_on_the_path_is_enough(capsys, monkeypatch):
+    def not_there(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("earlytime.announcement.version", not_there)
+    et.announce("quickstart")
+    assert capsys.readouterr().out.startswith("earlytime not installed, jax ")
 
 
 def test_every_notebook_has_its_minutes():
