@@ -22,7 +22,7 @@ def test_a_folder_of_sources_on_the_path_is_enough(capsys, monkeypatch):
     def not_there(package):
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr("earlytime.announcement.version", not_there)
+    monkeypatch.setattr("earlytime._versions.version", not_there)
     et.announce("quickstart")
     assert capsys.readouterr().out.startswith("earlytime not installed, jax ")
 

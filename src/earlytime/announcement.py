@@ -5,9 +5,9 @@ import importlib.resources
 import json
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import jax
+from earlytime._versions import version_of
 
 
 @functools.cache
@@ -28,7 +28,7 @@ def announce(notebook: str) -> None:
     minutes = _minutes_of_notebooks()
     if notebook not in minutes:
         raise ValueError(f"notebook: expected one of {sorted(minutes)}, got {notebook!r}")
-    packages = ", ".join(f"{package} {_version(package)}" for package in ("earlytime", "jax", "numpy"))
+    packages = ", ".join(f"{package} {version_of(package)}" for package in ("earlytime", "jax", "numpy"))
     device = jax.devices()[0]
     kind = f"{platform.machine()} CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
     about = minutes[notebook]
@@ -36,10 +36,3 @@ def announce(notebook: str) -> None:
         f"{packages}, Python {platform.python_version()}, on {kind}; with the parameters as they are this takes "
         f"about {about} minute{'s' * (about > 1)} on two cores of a CPU"
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a folder of sources on the path is enough
-        return "not installed"

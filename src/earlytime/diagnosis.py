@@ -7,7 +7,6 @@ twice. `diagnose` is a minute's work for a network of 10⁶ parameters.
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -22,6 +21,7 @@ from earlytime._diagnosis_runs import Limits as Limits
 from earlytime._diagnosis_runs import Radius as Radius
 from earlytime._diagnosis_runs import Run as Run
 from earlytime._networks import partition
+from earlytime._versions import version_of
 from earlytime.affine_fits import AffineBaseline, affine_baseline
 from earlytime.input_statistics import InputStatistics, input_statistics
 from earlytime.losses import Loss
@@ -228,6 +228,6 @@ def diagnose(
 
 
 def _versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("earlytime", "jax")}
+    packages = {name: version_of(name) for name in ("earlytime", "jax")}
     device = jax.devices()[0]
     return packages | {"python": platform.python_version(), "device": f"{device.platform} ({device.device_kind})"}
