@@ -137,6 +137,9 @@ def start_tests(path: Path, source: str, files: list[str], users: set[str], kill
         os.dup2(output, 2)
         for module in users:
             sys.modules.pop(module, None)
+        from beartype._cache.cacheclear import clear_caches
+
+        clear_caches()  # it knows annotations by their text, and with them the old module's classes
         as_it_is = SourceFileLoader.get_data
         SourceFileLoader.get_data = lambda self, name: (  # type: ignore[method-assign]
             source.encode() if os.path.samefile(name, path) else as_it_is(self, name)
