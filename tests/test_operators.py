@@ -97,7 +97,7 @@ def test_a_matrix_is_symmetric_up_to_rounding_of_its_own_size(scale):
 
 def test_what_is_known_not_to_be_symmetric():
     assert not Operator.from_matrix(np.ones((2, 3))).symmetric
-    assert Operator.from_matrix(np.zeros((0, 0))).symmetric
+    assert Operator.from_matrix(np.zeros((0, 0))).symmetric and Operator.from_matrix(np.zeros((2, 2))).symmetric
     assert Operator.from_matrix(np.array([[np.nan, 1.0], [0.0, 1.0]])).symmetric  # which others refuse
     assert jax.jit(lambda a: Operator.from_matrix(a).symmetric)(np.array([[1.0, 1.0], [0.0, 1.0]]))
     x = np.arange(6.0).reshape(3, 2)
@@ -110,3 +110,9 @@ def test_thin_matrices_in_their_order():
     assert operator.shape == (4, 3) and operator.cheap_dense
     np.testing.assert_allclose(operator.dense(), left @ right[:3].T)
     np.testing.assert_allclose(operator.matvec(np.arange(3.0)), left @ right[:3].T @ np.arange(3.0))
+
+
+def test_off_a_direction_an_operator_costs_what_it_did():
+    dear = Operator(*(jax.tree_util.Partial(part, jnp.eye(3)) for part in (jnp.matmul, jnp.asarray)), (3, 3), False)
+    for of in (complement, schur_complement):
+        assert not of(dear, np.ones(3)).cheap_dense and of(Operator.from_matrix(np.eye(3)), np.ones(3)).cheap_dense

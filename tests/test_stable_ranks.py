@@ -209,3 +209,26 @@ PATH = {"learning_rate": 1.0, "steps": [1]}
 def test_bad_arguments_are_named(name, call):
     with refused(name):
         call()
+
+
+def test_an_odd_number_of_samples_is_fine_and_an_odd_width_is_not():
+    assert formulas.first_step_stable_rank(0.5, 3, 4, 4) > 1
+    with refused("width"):
+        formulas.first_step_stable_rank(0.5, 4, 3, 4)
+
+
+@pytest.mark.parametrize("steps", [[], [0, 5], [[1, 2]], [1.5], [[]]])
+def test_steps_that_are_none(steps):
+    with refused("steps"):
+        formulas.stable_rank_path(0.5, 4, 4, learning_rate=0.1, steps=steps)
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.5])
+def test_slopes_that_no_leaky_relu_has(slope):
+    for call in (
+        lambda: formulas.first_step_stable_rank(slope, 4, 4, 4),
+        lambda: formulas.critical_scale(slope, 4, 4, 4, learning_rate=0.1),
+        lambda: formulas.stable_rank_path(slope, 4, 4, learning_rate=0.1, steps=[1]),
+    ):
+        with refused("slope"):
+            call()
