@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Numbers, Real, Whole
+from earlytime._hermite import hermite_polynomials
 from earlytime._validation import check_choice, check_finite, check_integer, check_known, check_positive
 from earlytime.precision import float64
 from jaxtyping import Array, Float
@@ -161,12 +162,7 @@ def hermite_coefficients(
     kinks = np.asarray(kinks, dtype=np.float64).reshape(-1)
     check_finite("kinks", kinks)
     g, density = gaussian_quadrature(kinks / float(length))
-    weighted = density * _values(phi, float(length) * g)
-    before, polynomial, found = np.zeros_like(g), np.ones_like(g), []
-    for k in range(int(degree) + 1):
-        found.append(weighted @ polynomial)
-        before, polynomial = polynomial, (g * polynomial - np.sqrt(k) * before) / np.sqrt(k + 1)
-    return np.stack(found)
+    return hermite_polynomials(g, int(degree)) @ (density * _values(phi, float(length) * g))
 
 
 def _values(phi: Callable, z: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Whole
 from earlytime._derivatives import derivatives
+from earlytime._hermite import hermite_polynomials
 from earlytime._validation import check_integer, check_known, check_scales
 from earlytime.activations import Activation, gaussian_quadrature, resolve_activation
 from jaxtyping import Float
@@ -187,7 +188,4 @@ def hermite_series(phi: Callable, s: Real) -> tuple[Float[np.ndarray, "3 order"]
 def _hermite() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nodes g and their weights: (N,), and the rows weight · h_k(g): (order, N) of the Hermite polynomials."""
     g, density = gaussian_quadrature((0.0,))
-    rows = [np.ones_like(g), g]
-    for k in range(1, _ORDER - 1):
-        rows.append((g * rows[k] - np.sqrt(k) * rows[k - 1]) / np.sqrt(k + 1))
-    return g, density, density * np.stack(rows)
+    return g, density, density * hermite_polynomials(g, _ORDER - 1)
