@@ -10,9 +10,12 @@ import fcntl
 import json
 import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, "pipeline")
 from current import book_record, notebooks_to_run, pages, published, remove_outdated
@@ -57,8 +60,24 @@ if BOOK.exists():
     logger.setLevel("WARNING")
 
 
+def stop(number, frame):
+    """End now, with all that runs. Snakemake itself would wait for jobs, and call one that was ended a failure."""
+    logger.setLevel("CRITICAL")
+    name = signal.Signals(number).name
+    os.write(2, f"Stopped by {name}: what had finished stays, the next build runs the rest\n".encode())
+    for job in psutil.Process().children(recursive=True):
+        try:
+            job.kill()
+        except psutil.NoSuchProcess:
+            pass
+    raise SystemExit  # for which the scheduler cancels what runs elsewhere
+
+
 onstart:
     logger.setLevel("WARNING")  # from here on each notebook tells its own progress
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as of a build in the background
+            signal.signal(number, stop)
 
 
 # In the smallest runs compiling is nearly all; where numbers are published XLA does its best.

@@ -10,13 +10,15 @@ from collections.abc import Callable
 def run_job(work: Callable[[], None], *, parent: int) -> int:
     """Do the work; returns the exit status.
 
-    When the process that started this one, `parent`, is gone, this one ends within a second: a job that went on
-    would publish into the next build.
+    When the process that started this one, `parent`, is gone, this one ends before another build can have come to its
+    jobs: a job that went on would publish into that one.
     """
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         work()
-    except (Exception, KeyboardInterrupt) as error:
+    except KeyboardInterrupt:
+        return 130  # as shells have it; who interrupted knows why
+    except Exception as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -24,5 +26,5 @@ def run_job(work: Callable[[], None], *, parent: int) -> int:
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(0.1)
     os._exit(1)

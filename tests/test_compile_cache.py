@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,40 @@ def test_a_folder_that_is_chosen_counts(tmp_path):
     assert run(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "its"), EARLYTIME_CACHE=str(tmp_path))[2] == str(
         tmp_path / "its"
     )
+
+
+def entries(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).glob("*-cache")}
+
+
+@pytest.mark.parametrize(("name", "keep"), [("JAX_COMPILATION_CACHE_DIR", 0), ("EARLYTIME_COMPILE_CACHE", -1)])
+def test_an_entry_that_was_cut_short_is_written_again_and_nobody_hears_of_it(tmp_path, name, keep):
+    set_up = {name: str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    hits, misses, folder = run(**set_up)
+    whole = entries(folder)
+    assert hits == 0 and len(whole) == misses > 1
+    for entry, content in whole.items():
+        Path(folder, entry).write_bytes(content[:keep])
+    before = "import warnings; warnings.simplefilter('error')"  # a warning would end the run
+    assert run(before=before, **set_up)[:2] == (0, misses)
+    assert entries(folder).keys() == whole.keys() and run(before=before, **set_up)[:2] == (misses, 0)
+
+
+def test_only_what_cannot_be_read_is_written_again(tmp_path):
+    hits, misses, folder = run(EARLYTIME_COMPILE_CACHE=str(tmp_path))
+    cut, *others = sorted(Path(folder).glob("*-cache"))
+    program = cut.name.rsplit("-", 2)[0]
+    cut.write_bytes(cut.read_bytes()[:-1])
+    same = sum(other.name.rsplit("-", 2)[0] == program for other in others)
+    assert run(EARLYTIME_COMPILE_CACHE=str(tmp_path))[0] >= misses - 1 - same > 0
+
+
+def test_other_warnings_are_shown_as_ever():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(seed=0, before="") + "\nimport warnings; warnings.warn('of mine')"],
+        env=os.environ | {"EARLYTIME_COMPILE_CACHE": "off"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "UserWarning: of mine" in done.stderr

@@ -4,64 +4,26 @@ import base64
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
-import psutil
-from tiny_checkout import output_of, page, ran, say, shown, snakemake, write
-
-RESULTS = Path("_build/smoke/results")
-STAGE = Path("_build/smoke/stage/notebooks")
-CURRENT = "The book in _build/smoke/html is current"
-FROM_BEFORE = "The pages of _build/smoke/html are from before"
-WAIT = "import pathlib, time\npathlib.Path('running').touch()\nwhile not pathlib.Path('go').exists(): time.sleep(0.1)"
-
-
-def wait_until(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
-
-
-def build():
-    """Builds, and returns the exit code, the notebooks that ran to their end, and what was printed."""
-    code, printed = output_of(snakemake())
-    print(printed)
-    return code, ran(printed), printed
-
-
-def assert_builds(runs, **words):
-    """The next build runs these notebooks, and then the pages show these words."""
-    code, names, printed = build()
-    assert code == 0 and names == runs
-    assert shown() == page(**words)
-    assert FROM_BEFORE not in printed
-    return printed
-
-
-def assert_current():
-    """The next build has nothing to do, and says so."""
-    code, names, printed = build()
-    assert code == 0 and not names and CURRENT in printed and "Building" not in printed
-
-
-def assert_fails(*names, runs=frozenset()):
-    code, done, printed = build()
-    assert code != 0 and done == set(runs)
-    assert FROM_BEFORE in printed.splitlines()[-1] and CURRENT not in printed
-    assert all(f"{name} failed" in printed for name in names)
-    return printed
-
-
-def stop(process, send):
-    """End a build from outside, and wait until what it started is gone."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert children
-    send()
-    assert process.wait(60) != 0
-    wait_until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
-    output_of(process)
+from tiny_checkout import (
+    FROM_BEFORE,
+    RESULTS,
+    STAGE,
+    WAIT,
+    assert_builds,
+    assert_current,
+    assert_fails,
+    build,
+    output_of,
+    page,
+    say,
+    shown,
+    snakemake,
+    stop,
+    wait_until,
+    write,
+)
 
 
 def test_unknown_profile_is_refused(checkout):

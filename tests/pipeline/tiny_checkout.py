@@ -5,12 +5,20 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
+
+RESULTS = Path("_build/smoke/results")
+STAGE = Path("_build/smoke/stage/notebooks")
+CURRENT = "The book in _build/smoke/html is current"
+FROM_BEFORE = "The pages of _build/smoke/html are from before"
+WAIT = "import pathlib, time\npathlib.Path('running').touch()\nwhile not pathlib.Path('go').exists(): time.sleep(0.1)"
 
 CHECK = "from earlytime import rules\n\net.check_parameters(globals(), seed=rules.seed, results_path=rules.path)"
 SAY = """import json
@@ -88,8 +96,8 @@ def shown(profile: str = "smoke") -> str:
 
 def snakemake(*arguments: str, profile: str = "smoke", **kwargs) -> subprocess.Popen:
     command = [sys.executable, "-m", "snakemake", *arguments, "--config", f"profile={profile}"]
-    kwargs = {"env": {**os.environ, "PYTHONPATH": "stand_ins"}, **kwargs}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+    kwargs = {"env": {**os.environ, "PYTHONPATH": "stand_ins"}, "stdout": subprocess.PIPE, **kwargs}
+    return subprocess.Popen(command, stderr=subprocess.STDOUT, text=True, **kwargs)
 
 
 def output_of(process: subprocess.Popen) -> tuple[int, str]:
@@ -117,3 +125,50 @@ def make_checkout(folder: Path) -> None:
         (folder / "stand_ins" / name).write_text(content)
     for name in ("first", "part/second", "part/third"):
         write(folder / f"notebooks/{name}.ipynb", say(Path(name).name))
+
+
+def wait_until(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
+
+
+def build():
+    """Builds, and returns the exit code, the notebooks that ran to their end, and what was printed."""
+    code, printed = output_of(snakemake())
+    print(printed)
+    return code, ran(printed), printed
+
+
+def assert_builds(runs, **words):
+    """The next build runs these notebooks, and then the pages show these words."""
+    code, names, printed = build()
+    assert code == 0 and names == runs
+    assert shown() == page(**words)
+    assert FROM_BEFORE not in printed
+    return printed
+
+
+def assert_current():
+    """The next build has nothing to do, and says so."""
+    code, names, printed = build()
+    assert code == 0 and not names and CURRENT in printed and "Building" not in printed
+
+
+def assert_fails(*names, runs=frozenset()):
+    code, done, printed = build()
+    assert code != 0 and done == set(runs)
+    assert FROM_BEFORE in printed.splitlines()[-1] and CURRENT not in printed
+    assert all(f"{name} failed" in printed for name in names)
+    return printed
+
+
+def stop(process, send):
+    """End a build from outside, and wait until what it started is gone."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    send()
+    assert process.wait(60) != 0
+    wait_until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+    output_of(process)
