@@ -21,6 +21,7 @@ PLACE = Path("_build/bundle")
 LIST = "bundle.json"
 # Of all that a run depends on, what a checkout says; Python, the packages and the images are the other machine's.
 SOURCES = ("source", "parameters", "module", "program that runs it")
+_REVISION = re.compile(r"[0-9a-f]{7,64}( with changes)?|unknown")
 _NAME = re.compile(r"(notebooks|results)(/[A-Za-z0-9_-]+)+(\.ipynb|\.run\.json|\.json)")
 
 
@@ -74,21 +75,27 @@ def _contents(path: Path) -> dict[str, bytes]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     files: dict[str, bytes] = {}
-    size = 0
     try:
-        with gzip.open(path) as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
-            for member in archive:
-                size += member.size
-                if not member.isreg() or (member.name != LIST and not _NAME.fullmatch(member.name)):
-                    raise ValueError(f"{path}: holds {member.name!r}, which is not a file of a bundle")
-                if size > LARGEST:
+        unpacked = io.BytesIO()
+        with gzip.open(path) as raw:
+            while part := raw.read(2**20):  # up to the checksum; what a few bytes are packed from may be endless
+                if unpacked.tell() + len(part) > LARGEST:
                     raise ValueError(f"{path}: holds more than {LARGEST:,} bytes")
+                unpacked.write(part)
+        unpacked.seek(0)
+        with tarfile.open(fileobj=unpacked, mode="r:") as archive:
+            for member in archive:
+                # one with holes may be larger than all that is there
+                if (
+                    not member.isreg()
+                    or member.issparse()
+                    or (member.name != LIST and not _NAME.fullmatch(member.name))
+                ):
+                    raise ValueError(f"{path}: holds {member.name!r}, which is not a file of a bundle")
                 if member.name in files:
                     raise ValueError(f"{path}: holds {member.name} twice")
                 files[member.name] = archive.extractfile(member).read()  # type: ignore[union-attr]  # a regular file
-            while raw.read(2**20):  # up to the checksum
-                pass
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error, RecursionError) as error:
         raise ValueError(f"{path}: cut short, or not a bundle ({error})") from None
     return files
 
@@ -104,8 +111,14 @@ def read(path: Path) -> tuple[dict, dict[str, bytes]]:
         listed, kind = dict(about["files"]), about["format"]
         complete = {f"notebooks/{n}.ipynb" for n in about["sources"]}
         complete |= {f"results/{n}.{end}" for n in about["sources"] for end in ("json", "run.json")}
-        str(about["profile"]), str(about["revision"])
-    except (KeyError, ValueError, TypeError):
+        if not all(isinstance(hashes, dict) for hashes in about["sources"].values()):
+            raise ValueError
+        if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in {*listed, *complete}):
+            raise ValueError
+        # both are shown, one of them in the pages
+        if not re.fullmatch(r"[\w-]+", about["profile"], re.ASCII) or not _REVISION.fullmatch(about["revision"]):
+            raise ValueError
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise ValueError(f"{path}: has no list of its files, {LIST}") from None
     if kind != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {kind!r}")

@@ -34,11 +34,31 @@ def profile_file(profile: str) -> tuple[Path, dict[str, object]]:
 
 
 def _read_profile(path: Path) -> tuple[dict[str, dict], float]:
-    """Parameters by notebook, and the minutes that a cell may take."""
-    given = yaml.safe_load(path.read_text()) or {}
-    minutes = given.pop("minutes_per_cell", MINUTES_PER_CELL) if isinstance(given, dict) else None
+    """Parameters by notebook, and the minutes that a cell may take.
+
+    **Raises** `ValueError` for what is not that, in values that JSON has; and for an alias, of which a few lines make
+    more values than a machine can hold.
+    """
+    text = path.read_text()
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("expected no aliases")
+        given = yaml.safe_load(text) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"{path}: expected a notebook and its parameters in each line, got {given!r}")
+    minutes = given.pop("minutes_per_cell", MINUTES_PER_CELL)
     if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0 < minutes < float("inf"):
         raise ValueError(f"{path}: minutes_per_cell: expected a positive number, got {minutes!r}")
+    for name, parameters in given.items():
+        parameters = {} if parameters is None else parameters
+        if not isinstance(parameters, dict) or not all(isinstance(key, str) for key in parameters):
+            raise ValueError(f"{path}: {name}: expected parameters by their names, got {parameters!r}")
+        try:
+            json.dumps(parameters)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {name}: expected numbers, texts and lists: {error}") from None
     return given, minutes
 
 
@@ -51,7 +71,7 @@ def load_profile(profile: str) -> dict[str, dict[str, object]]:
     """The parameters that a profile gives to each notebook; **raises** `ValueError` where it names another."""
     path, added = profile_file(profile)
     names, (given, _) = source_notebooks(), _read_profile(path)
-    if unknown := sorted(set(given) - set(names)):
+    if unknown := sorted(set(given) - set(names), key=str):
         raise ValueError(f"{path} names {unknown}, which are not in notebooks/")
     return {name: {**(given.get(name) or {}), **added} for name in names}
 

@@ -74,7 +74,11 @@ def check_values(source: Path, parameters: dict[str, object]) -> None:
 
     **Raises** `ValueError`, in one line that names the notebook and the parameter.
     """
-    values = {**declared_parameters(source), **parameters, "results_path": ""}
+    declared = declared_parameters(source)
+    # papermill writes a name as it is into the notebook, where one may be a whole program
+    if strange := [name for name in parameters if not name.isidentifier() or name.startswith("_")]:
+        raise ValueError(f"{source}: {strange[0]!r}: expected the name of a parameter")
+    values = {**declared, **parameters, "results_path": ""}
     statements = list(_top_statements(source))
     code = []
     for what, found in {
@@ -90,6 +94,8 @@ def check_values(source: Path, parameters: dict[str, object]) -> None:
         exec(compile(ast.Module(code, []), source, "exec"), {**values, "et": earlytime})
     except Exception as error:
         raise ValueError(f"{source}: {error}") from error
+    if unknown := sorted(set(parameters) - set(declared)):
+        raise ValueError(f"{source}: {unknown[0]}: this notebook has no such parameter")
 
 
 class Progress:

@@ -2,6 +2,7 @@
 
 import gzip
 import http.server
+import io
 import os
 import socket
 import tarfile
@@ -65,6 +66,14 @@ def variants():
     yield "link", archive(link, test), "regular file"
     yield "hidden link", archive(train, test, (f"{FOLDER}/data_batch_2.bin", link)), "regular file"
     yield "twice", archive(train, test, (f"{FOLDER}/test_batch.bin", test)), "two"
+    endless = tarfile.TarInfo("endless")
+    endless.size = 2**33
+    yield "bomb", gzip.compress(endless.tobuf() + bytes(2**29), 1), "when unpacked"
+    names, long = io.BytesIO(), tarfile.TarInfo("././@LongLink")
+    long.type, long.size = tarfile.GNUTYPE_LONGNAME, 1
+    for _ in range(2000):
+        names.write(long.tobuf() + bytes(512))
+    yield "names of names", gzip.compress(names.getvalue()), "gzipped tar"
     yield "label 10", archive(make_records([3, 7, 10]).tobytes(), test), "labels 0 to 9"
     yield "only cats", archive(make_records([3, 3, 1]).tobytes(), test), "training images"
     yield "only horses", archive(train, make_records([7]).tobytes()), "test images"

@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import io
 import os
 import re
 import tarfile
@@ -17,6 +18,7 @@ CIFAR10_HASH = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 
 _CACHED_NAME = "cifar-10-binary.tar.gz"
 _FOLDER = "cifar-10-batches-bin"
+_LARGEST = 2**29  # bytes, unpacked: the official one has 184 million
 _RECORD_BYTES = 1 + 3 * 32 * 32  # a label, then a red, a green and a blue plane
 _CAT, _HORSE = 3, 7
 _HOW_TO_PROVIDE = (
@@ -89,19 +91,22 @@ def read_cifar10(path: str | os.PathLike) -> tuple[np.ndarray, ...]:
     """
     records = {}
     try:
+        unpacked = io.BytesIO()
         with gzip.open(path) as stream:
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
-                for member in tar:
-                    place = PurePosixPath(member.name)
-                    wanted = re.fullmatch(r"data_batch_[1-5]\.bin|test_batch\.bin", place.name)
-                    if wanted and place.parent.name == _FOLDER:
-                        if place.name in records:
-                            raise ValueError(f"{path}: expected one {place.name}, got two")
-                        records[place.name] = _read_member(tar, member, path)
-            # tarfile stops where the tar ends; gzip compares its checksum only where the file ends
-            while stream.read(1 << 20):
-                pass
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+            while part := stream.read(1 << 20):  # up to the checksum; what a few bytes are packed from may be endless
+                if unpacked.tell() + len(part) > _LARGEST:
+                    raise ValueError(f"{path}: expected at most {_LARGEST:,} bytes when unpacked")
+                unpacked.write(part)
+        unpacked.seek(0)
+        with tarfile.open(fileobj=unpacked, mode="r:") as tar:
+            for member in tar:
+                place = PurePosixPath(member.name)
+                wanted = re.fullmatch(r"data_batch_[1-5]\.bin|test_batch\.bin", place.name)
+                if wanted and place.parent.name == _FOLDER:
+                    if place.name in records:
+                        raise ValueError(f"{path}: expected one {place.name}, got two")
+                    records[place.name] = _read_member(tar, member, path)
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, RecursionError) as error:
         raise ValueError(f"{path}: expected a gzipped tar, whole and unaltered: {error}") from error
     test = records.pop("test_batch.bin", None)
     if test is None or not records:
