@@ -14,10 +14,12 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+import yaml
 from current import notebooks_to_run, published
 from fingerprint import source_notebooks
 from tiny_checkout import (
     RESULTS,
+    ROOT,
     WAIT,
     assert_builds,
     assert_current,
@@ -238,6 +240,60 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(tmp_path, monke
             assert len(kills) <= KILLS and (len(kills) < KILLS or kills[-1]), printed.read_text()
     assert made() == expected[seed] and len(kills) == KILLS
     print(f"{finished} builds finished between {KILLS} kills")
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """A checkout with one notebook of the real ones, the real module, and an empty cache of compiled programs."""
+    make_checkout(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree("notebooks")
+    shutil.rmtree("stand_ins/earlytime")
+    Path("notebooks/hu2020").mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks/hu2020/moments.ipynb", "notebooks/hu2020")
+    tiny = yaml.safe_load((ROOT / "pipeline/profiles/smoke.yaml").read_text())["hu2020/moments"]
+    Path("pipeline/profiles/smoke.yaml").write_text(json.dumps({"hu2020/moments": tiny}))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))  # as in the Makefile, and not the user's
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    return tmp_path
+
+
+def measured_and_said():
+    """What the real notebook has measured, and what its cells have written to stderr."""
+    files = published("hu2020/moments", "smoke")
+    cells = nbformat.read(files.notebook, as_version=4).cells
+    said = [each.text for cell in cells for each in cell.get("outputs", []) if each.get("name") == "stderr"]
+    return {**json.loads(files.results.read_text()), "run": None}, said
+
+
+@pytest.mark.slow
+def test_kills_while_it_compiles_change_no_number_and_leave_no_warning(real):
+    at = time.monotonic()
+    assert build()[0] == 0
+    length, (expected, said) = time.monotonic() - at, measured_and_said()
+    whole = {path.name: path.stat().st_size for path in Path("compiled").iterdir()}
+    assert not said and len(whole) > 3 and any(value for value in expected.values())
+    for path in [*Path("compiled").iterdir(), *published("hu2020/moments", "smoke")]:
+        path.unlink()
+    for _ in range(4):
+        process = begin("printed")
+        time.sleep(random.uniform(0.3, 0.9) * length)
+        if process.poll() is None:
+            (jobs_of(process, "ipykernel_launcher") or [process])[0].kill()
+        process.wait(60)
+        for path in published("hu2020/moments", "smoke"):
+            path.unlink(missing_ok=True)
+    for path in Path("compiled").iterdir():  # as kills would have it, if they came at the right moment
+        path.write_bytes(path.read_bytes()[: random.randrange(path.stat().st_size)])
+    assert build()[0] == 0
+    assert measured_and_said() == (expected, [])
+    assert {path.name for path in Path("compiled").iterdir()} == set(whole)
+    published("hu2020/moments", "smoke").record.unlink()
+    assert build()[0] == 0
+    assert measured_and_said() == (expected, [])
+    record = json.loads(published("hu2020/moments", "smoke").record.read_text())
+    assert record["from_cache"] == len(whole)
 
 
 # A disk that is full

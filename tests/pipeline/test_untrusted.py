@@ -104,22 +104,21 @@ resource.setrlimit(resource.RLIMIT_DATA, (3 * 2**30, 3 * 2**30))
 try:
     bundle.unpack(bundle.Path(sys.argv[1]))
 except ValueError as error:
-    print(error, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(error)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_a_bomb_takes_no_more_memory_than_a_bundle_may(checkout, kind):
-    """Zeros in a file, or in what tarfile reads before a file."""
+def test_a_bomb_takes_no_more_memory_than_a_bundle_may(checkout):
+    """Zeros in what tarfile reads before it says anything of a file."""
     member = tarfile.TarInfo("results/first.json")
-    member.type, member.size = kind, 8 * 2**30
+    member.type, member.size = tarfile.XHDTYPE, 4 * 2**30
     with gzip.open(FILE, "wb", compresslevel=1) as file:
         file.write(member.tobuf())
         for _ in range(member.size // 2**24):
             file.write(bytes(2**24))
     done = subprocess.run([sys.executable, "-c", BOMB, FILE], capture_output=True, text=True)
-    assert f"holds more than {bundle.LARGEST:,} bytes" in done.stdout, done.stderr
+    assert done.stdout == f"{FILE}: holds more than {bundle.LARGEST:,} bytes\n", done.stderr
 
 
 # YAML
