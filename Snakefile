@@ -43,7 +43,10 @@ def tell_of_old_pages():
         print(f"The pages of {PAGES} are from before", file=sys.stderr)
 
 
-PARAMETERS = load_profile(PROFILE)
+try:
+    PARAMETERS = load_profile(PROFILE)
+except ValueError as error:
+    raise SystemExit(str(error)) from None
 TO_RUN = notebooks_to_run(PROFILE)
 REFUSED = []
 for name in TO_RUN:
