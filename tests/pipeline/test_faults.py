@@ -142,6 +142,7 @@ def test_a_killed_runner_takes_its_kernel_with_it_and_no_other_notebook(built):
     assert_builds({"part/second"}, first="edited 0", second="edited 0", third="third 0")
 
 
+@pytest.mark.slow
 def test_of_two_builds_that_begin_together_one_goes_on(built):
     write("notebooks/part/second.ipynb", say("edited"), "import time; time.sleep(5)")
     ended = [output_of(each) for each in [snakemake(), snakemake()]]
