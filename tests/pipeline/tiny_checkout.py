@@ -105,7 +105,7 @@ def make_checkout(folder: Path) -> None:
     """The pipeline of this checkout, its module, and the notebooks `first`, `part/second` and `part/third`."""
     for name in ("pipeline", "profiles", "src"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "Snakefile", "requirements.txt", "requirements-cuda12.txt", "requirements-cuda13.txt"):
+    for name in ("Makefile", "Snakefile", *(path.name for path in ROOT.glob("requirements*.txt"))):
         shutil.copy(ROOT / name, folder)
     for profile in (folder / "pipeline/profiles").glob("*.yaml"):
         profile.write_text("{}\n")
