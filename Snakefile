@@ -132,5 +132,5 @@ rule notebook:
         {QUICKLY} {CACHE_OF_NODE} XLA_PYTHON_CLIENT_PREALLOCATE=false \
             NPROC={threads} OMP_NUM_THREADS={threads} \
             exec {WITH_ONE_GPU} {sys.executable:q} pipeline/run_notebook.py {wildcards.name:q} --profile {PROFILE} --parameters {params.parameters:q} \
-            --started {STARTED} --parent {PARENT}
+            --started {STARTED} --checked --parent {PARENT}
         """

@@ -10,6 +10,8 @@ from pathlib import Path
 import pooch
 import yaml
 
+MINUTES_PER_CELL = 120  # where a profile says nothing
+
 
 def source_notebooks() -> list[str]:
     """Names of all source notebooks, such as `hu2020/figure_1`, in the order of their paths."""
@@ -31,10 +33,24 @@ def profile_file(profile: str) -> tuple[Path, dict[str, object]]:
     return Path(f"pipeline/profiles/{base}.yaml"), added
 
 
+def _read_profile(path: Path) -> tuple[dict[str, dict], float]:
+    """Parameters by notebook, and the minutes that a cell may take."""
+    given = yaml.safe_load(path.read_text()) or {}
+    minutes = given.pop("minutes_per_cell", MINUTES_PER_CELL) if isinstance(given, dict) else None
+    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0 < minutes < float("inf"):
+        raise ValueError(f"{path}: minutes_per_cell: expected a positive number, got {minutes!r}")
+    return given, minutes
+
+
+def minutes_per_cell(profile: str) -> float:
+    """How long a cell of a notebook may take before it is stopped."""
+    return _read_profile(profile_file(profile)[0])[1]
+
+
 def load_profile(profile: str) -> dict[str, dict[str, object]]:
     """The parameters that a profile gives to each notebook; **raises** `ValueError` where it names another."""
     path, added = profile_file(profile)
-    names, given = source_notebooks(), yaml.safe_load(path.read_text()) or {}
+    names, (given, _) = source_notebooks(), _read_profile(path)
     if unknown := sorted(set(given) - set(names)):
         raise ValueError(f"{path} names {unknown}, which are not in notebooks/")
     return {name: {**(given.get(name) or {}), **added} for name in names}
@@ -79,9 +95,7 @@ def notebook_fingerprint(name: str, profile: str, parameters: dict[str, object])
         "source": file_hash(Path("notebooks", f"{name}.ipynb")),
         "parameters": digest(profile, parameters),
         "module": _module(),
-        "program that runs it": digest(
-            *(file_hash(Path("pipeline", f"{part}.py")) for part in ("run_notebook", "costs"))
-        ),
+        "program that runs it": file_hash(Path("pipeline/run_notebook.py")),
         "environment": _packages(profile),
         "archive of images": _images(),
     }

@@ -4,23 +4,21 @@ import argparse
 import ast
 import json
 import os
-import platform
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 from current import Published, changed, publish, remove, write_record
-from fingerprint import file_hash, notebook_fingerprint, source_notebooks
+from fingerprint import file_hash, minutes_per_cell, notebook_fingerprint, source_notebooks
 from job import run_job
+from nbclient.exceptions import CellTimeoutError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.execute import execute_notebook
 
-COSTS = Path(__file__).with_name("costs.py")
 SECONDS_BETWEEN_LINES = 10  # and a minute while it is still the same cell
 
 
@@ -98,7 +96,7 @@ class Progress:
     """Prints a line now and then."""
 
     def __init__(self, label: str):
-        self.label, self.cell, self.start = label, "starting", time.monotonic()
+        self.label, self.cell, self.line_of_code, self.start = label, "starting", "", time.monotonic()
         self.done = threading.Event()
 
     def line(self, text: str) -> None:
@@ -130,6 +128,7 @@ class ProgressEngine(NBClientEngine):
         def noted_cell_start(cell, cell_index=None, **kwargs):
             if cell_index in code_cells:
                 progress.cell = f"cell {code_cells.index(cell_index) + 1}/{len(code_cells)}"
+                progress.line_of_code = cell.source.strip().partition("\n")[0]
             cell_start(cell, cell_index, **kwargs)
 
         nb_man.cell_start = noted_cell_start
@@ -148,41 +147,39 @@ def _hide_injected_results_path(notebook: Path) -> None:
     nbformat.write(content, notebook)
 
 
-def run_facts(profile: str, parameters: dict[str, object], seconds: float, costs: Path) -> dict[str, object]:
-    """What the status page says about a run, with what `costs.py` wrote down in its kernel."""
-    measured = json.loads(costs.read_text())
+def run_facts(profile: str, parameters: dict[str, object], seconds: float, results: Path) -> dict[str, object]:
+    """What the status page says about a run: of its results file, with the seconds that its kernel's start took."""
+    run = json.loads(results.read_text())["run"]
+    facts = ("seconds_compiling", "programs", "from_cache", "peak_memory", "device", "versions", "revision", "dirty")
     return {
         "profile": profile,
         "parameters": parameters,
         "seconds": round(seconds, 1),
-        **measured,
-        "seconds_compiling": round(measured["seconds_compiling"], 1),
+        **{name: run[name] for name in facts},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), "jax": version("jax"), "numpy": version("numpy")},
     }
 
 
-def run(name: str, *, profile: str, parameters: dict[str, object], started: float) -> None:
+def run(name: str, *, profile: str, parameters: dict[str, object], started: float, checked: bool = False) -> None:
     """Run `notebooks/<name>.ipynb` in `_build/<profile>/work`; on success move what it made into place.
 
     That is the executed notebook, its results, and a record of the run: for the status page, and for the
     next build to tell whether the three are current. `started` (seconds since the epoch) is when the first
-    notebook of this build was started.
+    notebook of this build was started; `checked` says that the parameters were.
 
     **Raises** `ValueError` for a wrong parameter, before anything runs; `RuntimeError` if a source was
-    changed while it ran; otherwise whatever the notebook raised. The failed notebook, with its error cell,
-    then stays in the work folder.
+    changed while it ran, or a cell took longer than the profile allows; otherwise whatever the notebook
+    raised. The failed notebook, with its error cell, then stays in the work folder.
     """
     source = Path("notebooks", f"{name}.ipynb")
     fingerprint = notebook_fingerprint(name, profile, parameters)
-    check_values(source, parameters)
+    if not checked:
+        check_values(source, parameters)
+    minutes = minutes_per_cell(profile)
     work = Path("_build", profile, "work")
     made = Published(work / name / source.name, work / name / "results.json", work / name / "run.json")
     remove(work / name)
     (work / name).mkdir(parents=True)
-    made.results.write_text('{"claims": {}}\n')  # for a notebook that records nothing
-    costs = work / name / "costs.json"
-    os.environ["EARLYTIME_RUN_COSTS"] = str(costs.absolute())
 
     folders = [work / each for each in source_notebooks()]
     position = sum(folder.exists() and folder.stat().st_mtime >= started for folder in folders)
@@ -197,15 +194,22 @@ def run(name: str, *, profile: str, parameters: dict[str, object], started: floa
                 progress=progress,
                 kernel_name="python3",
                 language="python",
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL", f"--IPKernelApp.exec_files={COSTS}"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
                 progress_bar=False,
+                execution_timeout=60 * minutes,
             )
             if parts := changed(fingerprint, notebook_fingerprint(name, profile, parameters)):
                 raise RuntimeError(f"{parts} changed while it ran; build again")
+        except CellTimeoutError:
+            progress.line(f"stopped; it stays in {made.notebook}")
+            raise RuntimeError(
+                f"{source}: {progress.cell}, which begins with {progress.line_of_code!r}, took longer than "
+                f"{minutes:g} minutes, the limit of the profile {profile}"
+            ) from None
         except Exception:
             progress.line(f"failed; it stays in {made.notebook}")
             raise
-        facts = run_facts(profile, parameters, time.monotonic() - progress.start, costs)
+        facts = run_facts(profile, parameters, time.monotonic() - progress.start, made.results)
         if not parameters:
             _hide_injected_results_path(made.notebook)
         hashes = {"notebook": file_hash(made.notebook), "results": file_hash(made.results)}
@@ -220,6 +224,7 @@ def main() -> int:
     parser.add_argument("--profile", required=True)
     parser.add_argument("--parameters", type=json.loads, required=True, help="a JSON object")
     parser.add_argument("--started", type=float, required=True)
+    parser.add_argument("--checked", action="store_true", help="the parameters were, which takes seconds")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="the process to end with")
     arguments = vars(parser.parse_args())
     parent = arguments.pop("parent")

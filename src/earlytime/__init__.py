@@ -58,7 +58,7 @@ from earlytime import (
 )
 from earlytime.activations import gaussian_moments, leaky_relu
 from earlytime.announcement import announce
-from earlytime.claims import record_claim, record_not_run
+from earlytime.claims import record_claim, record_measured, record_not_run
 from earlytime.comparison import compare
 from earlytime.convolutional_networks import convolutional, residual
 from earlytime.curvature import hessian_norm
@@ -109,6 +109,7 @@ __all__ = [
     "loss_flow",
     "over_seeds",
     "record_claim",
+    "record_measured",
     "record_not_run",
     "require_finite",
     "residual",
@@ -161,7 +162,7 @@ _MOVED = {
 
 
 def __getattr__(name: str):
-    if name in ("plotting", "diagnosis_plots"):  # imported late: matplotlib and seaborn take a second
+    if name in ("plotting", "diagnosis_plots"):  # imported late: matplotlib takes its time
         return importlib.import_module(f"earlytime.{name}")
     if name == "plot_diagnoses":
         return importlib.import_module("earlytime.diagnosis_plots").plot_diagnoses

@@ -1,12 +1,11 @@
-"""What a notebook says before it starts: the versions, the device, and how long it takes."""
+"""What a notebook says of its run: the versions, the device, how long it takes, and what it cost so far."""
 
 import functools
 import importlib.resources
 import json
-import os
 import platform
 
-import jax
+from earlytime import _runs
 from earlytime._versions import version_of
 
 
@@ -19,6 +18,9 @@ def _minutes_of_notebooks() -> dict[str, int]:
 def announce(notebook: str) -> None:
     """Print one line: versions, device, and the minutes to expect for the notebook's own parameters.
 
+    In a notebook the line goes on, after each cell: the seed, the revision of the sources, seconds and memory so far.
+    The cell's output carries all that is known of the run, with its parameters, as metadata.
+
     Args:
         notebook: such as "hu2020/figure_1".
 
@@ -29,10 +31,23 @@ def announce(notebook: str) -> None:
     if notebook not in minutes:
         raise ValueError(f"notebook: expected one of {sorted(minutes)}, got {notebook!r}")
     packages = ", ".join(f"{package} {version_of(package)}" for package in ("earlytime", "jax", "numpy"))
-    device = jax.devices()[0]
-    kind = f"{platform.machine()} CPU, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
     about = minutes[notebook]
-    print(
-        f"{packages}, Python {platform.python_version()}, on {kind}; with the parameters as they are this takes "
-        f"about {about} minute{'s' * (about > 1)} on two cores of a CPU"
+    line = (
+        f"{packages}, Python {platform.python_version()}, on {_runs.device()}; with the parameters as they are this "
+        f"takes about {about} minute{'s' * (about > 1)} on two cores of a CPU"
     )
+    _runs.announced(notebook)
+    if _runs.kernel_shell() is None:
+        print(line)
+        return
+    from IPython.display import display
+
+    shown = display({"text/plain": line}, raw=True, display_id=True)
+
+    def tell_costs() -> None:
+        run = _runs.current()
+        if run.notebook == notebook:
+            text = {"text/plain": f"{line}\n{run.cost()}"}
+            shown.update(text, raw=True, metadata={"earlytime": run.facts()})
+
+    _runs.after_each_cell(tell_costs)

@@ -6,15 +6,16 @@ seeds, or from the worst seed where the claim is about every one.
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from earlytime import _results_files
 from earlytime._claim_files import Claim as Claim
 from earlytime._claim_files import load_claims as load_claims
+from earlytime._recorded_values import plain, values_by_case
 from earlytime.statistics import confidence_interval
 
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run")
@@ -182,19 +183,10 @@ def record_claim(
             a required size that is not given or is no number.
     """
     claim = _find(claim_id)
-    cases = values_per_seed if isinstance(values_per_seed, Mapping) else {"": values_per_seed}
-    cases = {str(name): np.asarray(values, dtype=np.float64) for name, values in cases.items()}
-    if not cases:
-        raise ValueError(f"values_per_seed: expected at least one case of {claim_id}")
-    for name, values in cases.items():
-        if values.ndim != 1 or values.size == 0 or not np.all(np.isfinite(values)):
-            raise ValueError(
-                f"values_per_seed: expected one finite number per seed for {claim_id} {name}, got {values}"
-            )
-    plain = {str(name): _plain(name, size) for name, size in (sizes or {}).items()}
-    record = {"cases": {name: values.tolist() for name, values in cases.items()}, "sizes": plain, "reason": ""}
+    sizes = {str(name): plain(name, size) for name, size in (sizes or {}).items()}
+    record = {"cases": values_by_case(claim_id, values_per_seed), "sizes": sizes, "reason": ""}
     finding = judge(claim, record)
-    _write({claim_id: record}, results_path)
+    _record("claims", claim_id, record, results_path)
     return finding
 
 
@@ -213,26 +205,47 @@ def record_not_run(claim_id: str, reason: str, *, results_path: str) -> Finding:
         raise ValueError("reason: expected a sentence")
     record = {"cases": {}, "sizes": {}, "reason": reason}
     claim = _find(claim_id)
-    _write({claim_id: record}, results_path)
+    _record("claims", claim_id, record, results_path)
     return judge(claim, record)
 
 
-def prepare_results(results_path: str) -> None:
-    """Find out before the work whether results can be written, and start the file: `{"claims": {}}`.
+def record_measured(name: str, values_per_seed: Any, *, results_path: str) -> None:
+    """Write to the results what was measured and belongs to no claim.
 
-    A file of results that is there already is added to.
+    Args:
+        name: what it is, such as "kernel gap".
+        values_per_seed: one number per seed, or {case: one number per seed}.
+        results_path: the JSON file to add to; "" writes nothing.
+
+    Raises:
+        ValueError: no name, or values that are not finite or not one per seed.
+    """
+    if not name:
+        raise ValueError("name: expected what was measured")
+    _record("measured", name, values_by_case(name, values_per_seed), results_path)
+
+
+def prepare_results(results_path: str) -> None:
+    """Find out before the work whether results can be written, and start the file of this run.
+
+    It is `{"run": {...}, "claims": {}, "measured": {}}`, where "run" says which run this is (notebook, parameters
+    with the seed), on what (versions, device, revision of the sources), and what it cost so far. Results of the
+    same run that are there already are replaced.
 
     Args:
         results_path: the JSON file; "" for none.
 
     Raises:
-        ValueError: a path that cannot be written, or a file there that does not hold results.
+        ValueError: a path that cannot be written, a file there that does not hold results, or those of another
+            run: other parameters, another seed, another notebook.
     """
     if not results_path:
         return
     try:
-        _write({}, results_path)
+        _results_files.start(results_path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if str(error).startswith("results_path: "):
+            raise
         raise ValueError(f"results_path: expected results, or a new file, at {results_path!r}: {error!r}") from None
 
 
@@ -256,20 +269,9 @@ def _find(claim_id: str) -> Claim:
     return claims[claim_id]
 
 
-def _plain(name: str, size: Any) -> Any:
-    """What JSON can hold: NumPy's and JAX's numbers and arrays become Python's."""
-    if isinstance(size, Mapping):
-        return {str(key): _plain(name, value) for key, value in size.items()}
-    if isinstance(size, (list, tuple)):
-        return [_plain(name, value) for value in size]
-    if size is None or isinstance(size, str):
-        return size
-    plain = np.asarray(size).tolist()
-    if isinstance(plain, list):
-        return _plain(name, plain)
-    if not isinstance(plain, (bool, int, float)) or not math.isfinite(plain):
-        raise ValueError(f"sizes: expected finite numbers, strings, None, lists and mappings for {name}, got {size!r}")
-    return plain
+def _record(kind: str, name: str, record: Any, results_path: str) -> None:
+    if results_path:
+        _results_files.add({kind: {name: record}}, results_path)
 
 
 def _largest(name: str, size: Any) -> float:
@@ -278,15 +280,3 @@ def _largest(name: str, size: Any) -> float:
     if isinstance(size, bool) or not isinstance(size, (int, float)):
         raise ValueError(f"sizes: expected a number or numbers for {name}, which is required, got {size!r}")
     return size
-
-
-def _write(records: Mapping[str, dict], results_path: str) -> None:
-    if not results_path:
-        return
-    path = Path(results_path)
-    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"claims": {}}
-    results["claims"].update(records)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    os.replace(partial, path)  # never a half-written file

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from earlytime._arrays import AnyArray, Numbers
 from earlytime.claims import Finding, describe_criterion
 from earlytime.statistics import fit_power_law
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Network and linear model have these colours on every page (Okabe-Ito, colour-blind safe).
@@ -27,23 +27,8 @@ def use_style() -> None:
     In a notebook they are put out below their cell as SVG, sharp on any screen, whatever `MPLBACKEND` says.
     """
     _put_out_below_cells()
-    sns.set_theme(style="ticks", context="notebook", palette=PALETTE)
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7.0, 4.0),
-            "figure.dpi": 110,
-            "figure.facecolor": "white",
-            "axes.facecolor": "white",
-            "axes.grid": True,
-            "grid.alpha": 0.25,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "legend.frameon": False,
-            "legend.fontsize": _SMALLEST,
-            "figure.constrained_layout.use": True,
-            "svg.hashsalt": "earlytime",  # the same figure is the same file
-        }
-    )
+    plt.style.use("earlytime.earlytime")
+    plt.rcParams["axes.prop_cycle"] = cycler(color=PALETTE)
 
 
 def _put_out_below_cells() -> None:

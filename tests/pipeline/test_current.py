@@ -38,7 +38,7 @@ def set_images(name, content):
 
 EVERY_NOTEBOOK = {
     "module": [append("src/earlytime/claims.py"), append("src/earlytime/papers/new.yaml")],
-    "program that runs it": [append("pipeline/run_notebook.py"), append("pipeline/costs.py")],
+    "program that runs it": [append("pipeline/run_notebook.py")],
     "environment": [append("requirements.txt")],
     "archive of images": [
         append("cache/cifar-10-binary.tar.gz"),

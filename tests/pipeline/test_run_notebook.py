@@ -2,13 +2,14 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from fingerprint import source_notebooks
 from run_notebook import check_values, declared_parameters, main, run
-from tiny_checkout import write
+from tiny_checkout import say, write
 
 STAGED = Path("_build/smoke/stage/notebooks/part/second.ipynb")
 RESULTS = Path("_build/smoke/results/part/second.json")
@@ -92,16 +93,14 @@ def test_a_file_that_is_no_notebook_is_named(checkout):
 
 
 def test_a_run_publishes_notebook_results_and_record(checkout, write_notebook, capfd):
-    record_seed = "import json\njson.dump({'claims': {'a': seed}}, open(results_path, 'w'))"
-    write_notebook(checkout / "notebooks/part/second.ipynb", record_seed)
+    write_notebook(checkout / "notebooks/part/second.ipynb", say("a"))
     run_second(seed=7)
-    assert json.loads(RESULTS.read_text()) == {"claims": {"a": 7}}
+    assert json.loads(RESULTS.read_text())["claims"] == {"a": 7}
     record = json.loads(RECORD.read_text())
     assert record["profile"] == "smoke" and record["parameters"] == {"seed": 7}
-    assert record["seconds"] > 0 and record["device"] and record["versions"].keys() == {"python", "jax", "numpy"}
-    # What the stand-in for JAX tells its listeners; a Python with a kernel takes some tens of MB.
-    assert (record["seconds_compiling"], record["programs"], record["from_cache"]) == (3.8, 3, 2)
-    assert 10**7 < record["peak_memory"]["host"] < 10**10 and record["peak_memory"]["device"] is None
+    assert record["seconds"] > 0
+    run_there = json.loads(RESULTS.read_text())["run"]
+    assert run_there.keys() <= record.keys() and {name: record[name] for name in run_there} == run_there
     assert "seed = 7" in injected_cell(STAGED).source and "remove-cell" not in injected_cell(STAGED).metadata.tags
     assert "[1/3] part/second done (elapsed" in capfd.readouterr().out
 
@@ -110,7 +109,26 @@ def test_defaults_leave_no_injected_cell_in_the_book_and_no_claims_are_fine(chec
     write("notebooks/part/second.ipynb", "seed")
     run_second()
     assert "remove-cell" in injected_cell(STAGED).metadata.tags
-    assert json.loads(RESULTS.read_text()) == {"claims": {}}
+    assert json.loads(RESULTS.read_text())["claims"] == {}
+
+
+@pytest.mark.parametrize("hang", ["__import__('time').sleep(600)", "sum(range(10**11))"])  # asleep, and deaf
+def test_a_cell_that_hangs_is_stopped_and_named(checkout, write_notebook, capfd, hang):
+    Path("pipeline/profiles/smoke.yaml").write_text("minutes_per_cell: 0.05\n")
+    write_notebook(checkout / "notebooks/part/second.ipynb", "seed", hang)
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"ipynb: cell 6/6, .* took longer than 0.05 minutes, .* smoke$") as stopped:
+        run_second()
+    assert hang[:10] in str(stopped.value)
+    assert time.monotonic() - start < 30
+    assert not RESULTS.exists() and "stopped; it stays in" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "soon", ".inf", "true"])
+def test_a_limit_that_is_none_is_refused(checkout, minutes):
+    Path("pipeline/profiles/smoke.yaml").write_text(f"minutes_per_cell: {minutes}\n")
+    with pytest.raises(ValueError, match=r"smoke.yaml: minutes_per_cell: expected a positive number"):
+        run_second()
 
 
 def test_a_failure_publishes_nothing_and_keeps_the_notebook(checkout, write_notebook, capfd, monkeypatch):
