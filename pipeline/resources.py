@@ -15,7 +15,7 @@ from fingerprint import load_profile, profile_file
 PLACE = Path(__file__).with_name("resources.json")
 TIMES_SECONDS, MINUTES_AT_LEAST = 4, 10  # another machine is slower, or busy; a job's start takes a part of a minute
 TIMES_MEMORY = 1.5  # more cores or another version of JAX take more
-MEMORY_BESIDE = 1000  # MB: the runner, two Snakemakes and srun, which are not the notebook's own; measured 650
+MEMORY_BESIDE = 800  # MB: the runner (220), two Snakemakes (141 each) and srun, beside the notebook's own; measured 530
 
 
 class Request(NamedTuple):
@@ -25,7 +25,7 @@ class Request(NamedTuple):
     minutes: int
 
 
-NOT_MEASURED = Request(16_000, 12 * 60)
+NOT_MEASURED = Request(mem_mb=16_000, minutes=12 * 60)
 
 
 def request(measured: dict[str, float] | None) -> Request:

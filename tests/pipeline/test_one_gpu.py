@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import one_gpu
 import psutil
 import pytest
-from tiny_checkout import ROOT, output_of, ran, say, write
+from tiny_checkout import ROOT, commands_of, make_environment, output_of, ran, say, type_in, write
 
 # A line with the GPUs that a notebook sees, and when it began and ended.
 NOTE = """import json, os, time
@@ -111,3 +112,26 @@ def test_no_gpu_is_said(tmp_path, monkeypatch, visible):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="nvidia-smi finds none, or CUDA_VISIBLE_DEVICES is empty"):
         one_gpu.gpus()
+
+
+@pytest.mark.slow
+def test_commands_of_the_page(checkout, monkeypatch):
+    """On a machine with three GPUs, as its driver says."""
+    make_environment(checkout)
+    driver = checkout / "driver/nvidia-smi"
+    driver.parent.mkdir()
+    driver.write_text("#!/bin/sh\ncase $1 in *uuid*) printf 'GPU-a\\nGPU-b\\nGPU-c\\n';; *) echo 580.65.06;; esac\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{driver.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(checkout))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    on_all, on_two = commands_of("book/bigger.md", "A machine with several GPUs")
+    for commands, seen in ((on_all, {"GPU-a", "GPU-b", "GPU-c"}), (on_two, {"0", "1"})):
+        shutil.rmtree("_build", ignore_errors=True)
+        Path("seen").write_text("")
+        for name in ("first", "part/second", "part/third"):
+            write(f"notebooks/{name}.ipynb", NOTE, say("done"))
+        code, printed = type_in(commands)
+        assert code == 0 and len(ran(printed)) == 3, printed
+        gpus = {json.loads(line)[0] for line in Path("seen").read_text().splitlines()}
+        assert gpus <= seen and (os.cpu_count() < len(seen) or gpus == seen)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_checkout import ROOT, output_of, page, say, shown, snakemake, write
+from tiny_checkout import ROOT, commands_of, make_environment, output_of, page, say, shown, snakemake, type_in, write
 
 SCRIPT = ROOT / "tests/cluster/slurm.sh"
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
@@ -85,7 +85,8 @@ def build(*options, profile="smoke"):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
+        # a shell's background has interrupts ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -167,26 +168,33 @@ def test_a_job_in_the_profile_gpu_sees_one_gpu(cluster):
     assert {note["CUDA_VISIBLE_DEVICES"] for note in notes()} <= {"0", "1"}
 
 
-def test_jobs_that_fail_are_cancelled_or_take_too_long_leave_the_others_and_run_again_once_mended(cluster):
+def test_jobs_that_fail_are_cancelled_or_take_too_much_are_named_with_the_reason_and_run_again_once_mended(cluster):
     notebook("part/second", "raise RuntimeError('on purpose')")
     for name in ("part/third", "part/fourth"):
         notebook(name, WAIT)
-    building = build("--set-resources", "notebook:runtime=1")
+    notebook("first", "filled = b'x' * 3 * 10**9", WAIT)
+    building = build("--set-resources", "notebook:runtime=1", "notebook:mem_mb=2000")
     wait_until(lambda: "part/third" in started())
     [cancelled] = [note["SLURM_JOB_ID"] for note in notes() if note["name"] == "part/third"]
     subprocess.run(["scancel", cancelled], check=True)
     code, printed = output_of(building)
-    assert code != 0 and published() == ["first"], printed
+    assert code != 0 and published() == [], printed
     ends = dict(re.findall(r"SLURM-job '(\d+)' failed, SLURM status is: '(\w+)'", printed))
     jobs = {note["name"]: note["SLURM_JOB_ID"] for note in notes()}
-    assert ends == {jobs["part/second"]: "FAILED", cancelled: "CANCELLED", jobs["part/fourth"]: "TIMEOUT"}, printed
+    assert ends == {
+        jobs["part/second"]: "FAILED",
+        jobs["part/third"]: "CANCELLED",
+        jobs["part/fourth"]: "TIMEOUT",
+        jobs["first"]: "OUT_OF_MEMORY",
+    }, printed
     logs = {path.stem: path for path in Path(".snakemake/slurm_logs").rglob("*.log")}
     assert set(logs) == set(ends) and all(str(path) in printed for path in logs.values())
     assert "on purpose" in logs[jobs["part/second"]].read_text()
     wait_until(lambda: not runners(), 20)
     Path("go").touch()
     notebook("part/second")
-    assert_builds("part/fourth", "part/second", "part/third", **WHOLE)
+    notebook("first")
+    assert_builds("first", "part/fourth", "part/second", "part/third", **WHOLE)
 
 
 def build_until_jobs_wait_and_run():
@@ -209,10 +217,29 @@ def kill_while_jobs_wait_and_run():
     assert len(queue("RUNNING")) == 2
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_build_takes_its_jobs_out_of_the_queue(cluster, sent):
+def test_commands_of_the_page(cluster):
+    make_environment(cluster)
+    with open("pipeline/cluster/slurm/config.yaml", "a") as file:
+        file.write("slurm-init-seconds-before-status-checks: 1\n")
+    code, printed = output_of(snakemake())
+    assert code == 0, printed
+    all_four = ["first", "part/fourth", "part/second", "part/third"]
+    here, on_gpus, write_down, copied = commands_of("book/bigger.md", "On Slurm")
+    for commands, profile, runs in ((here, "standard", all_four), (on_gpus, "gpu", all_four), (copied, "standard", [])):
+        Path("started").write_text("")
+        code, printed = type_in(commands)
+        assert code == 0, printed
+        assert started() == runs and all(note["SLURM_JOB_ID"] for note in notes())
+        assert shown(profile) == page(**WHOLE)
+    assert "The book in _build/standard/html is current" in printed
+    code, printed = type_in(write_down)
+    assert code == 0, printed
+    assert sorted(json.loads(Path("pipeline/resources.json").read_text())["smoke"]) == all_four
+
+
+def test_an_interrupted_build_takes_its_jobs_out_of_the_queue(cluster):
     building = build_until_jobs_wait_and_run()
-    building.send_signal(sent)
+    building.send_signal(signal.SIGINT)
     code, printed = output_of(building)
     assert code != 0
     wait_until(lambda: not queue() and not runners(), 30)

@@ -118,3 +118,34 @@ def make_checkout(folder: Path) -> None:
         (folder / "stand_ins" / name).write_text(content)
     for name in ("first", "part/second", "part/third"):
         write(folder / f"notebooks/{name}.ipynb", say(Path(name).name))
+
+
+def make_environment(folder: Path) -> None:
+    """What `make setup` and its kin leave in a checkout; the Python is the one that runs here, with the stand-ins."""
+    (folder / "pyproject.toml").touch()
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\nexport PYTHONPATH=stand_ins\nexec '{sys.executable}' \"$@\"\n")
+    python.chmod(0o755)
+    sums = subprocess.run(
+        "cat requirements.txt pyproject.toml | cksum", shell=True, cwd=folder, capture_output=True, text=True
+    )
+    (folder / ".venv/ready").write_text(f"{folder} {sums.stdout}")
+    for each in ("slurm", "cuda12", "cuda13"):
+        (folder / f".venv/ready-{each}").touch()
+
+
+def commands_of(page: str, heading: str) -> list[str]:
+    """The blocks of commands in a section of a page of the book."""
+    (section,) = (each for each in (ROOT / page).read_text().split("\n## ") if each.startswith(f"{heading}\n"))
+    return re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+
+
+def type_in(commands: str) -> tuple[int, str]:
+    """Run commands in the current checkout as a reader would, outside this run of make or pytest."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PROFILE", "PYTHON", "RESULTS")}
+    environment = {name: value for name, value in environment.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    command = ["bash", "-euc", commands]
+    return output_of(
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    )
