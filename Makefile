@@ -3,7 +3,7 @@
 # make pdf [PROFILE=...]                   the built book as one PDF, printed by Chromium
 # make bench                               time the module against what else there is; for the page Performance
 # make bundle [PROFILE=...]                pack what a profile's notebooks made: make book RESULTS=FILE renders it
-# make stability [PROFILE=...] [SEEDS="101 202"]
+# make stability [PROFILE=...] [SEEDS="101 202"] [CLUSTER=...]
 #                                          run the notebooks with other seeds too: which verdicts stand
 # make check                               lint, format and types: ruff and mypy
 # make test                                the fast tests; make test-all: the slow ones too
@@ -63,8 +63,8 @@ ifneq ($(filter-out $(CLUSTERS),$(CLUSTER)),)
 $(error unknown CLUSTER "$(CLUSTER)": expected one of $(CLUSTERS))
 endif
 SLURM := $(if $(CLUSTER),$(shell grep '^executor: slurm' pipeline/cluster/$(CLUSTER)/config.yaml))
-# The notebooks of the profile $(1); the name of a job of Slurm begins with it.
-run = $(VENV_PYTHON) -m snakemake $(if $(CLUSTER),--workflow-profile pipeline/cluster/$(CLUSTER)) \
+# The book of the profile $(1), or $(2) of it; the name of a job of Slurm begins with the profile.
+run = $(VENV_PYTHON) -m snakemake $(2) $(if $(CLUSTER),--workflow-profile pipeline/cluster/$(CLUSTER)) \
   $(if $(SLURM),--slurm-jobname-prefix $(1)) --config profile=$(1)
 
 # With RESULTS, from a bundle: nothing runs. Its sources must be those here, unless OTHER_SOURCES=yes.
@@ -80,10 +80,10 @@ endif
 
 # The same notebooks with two other seeds, in _build/PROFILE-seed-101 and -202: do the verdicts stand?
 SEEDS ?= 101 202
-stability: setup
-	$(VENV_PYTHON) -m snakemake runs --config profile=$(PROFILE)
+stability: setup $(if $(SLURM),setup-slurm)
+	$(call run,$(PROFILE),runs)
 	for seed in $(SEEDS); do \
-	  $(VENV_PYTHON) -m snakemake runs --config profile=$(PROFILE)-seed-$$seed || exit 1; \
+	  $(call run,$(PROFILE)-seed-$$seed,runs) || exit 1; \
 	done
 	$(VENV_PYTHON) pipeline/stability.py $(PROFILE) $(SEEDS)
 

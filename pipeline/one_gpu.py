@@ -6,6 +6,7 @@ user share the GPUs.
 """
 
 import fcntl
+import itertools
 import os
 import re
 import subprocess
@@ -29,7 +30,8 @@ def gpus() -> list[str]:
             named = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("\n", ",")
         except (OSError, subprocess.CalledProcessError):
             named = ""
-    found = [each.strip() for each in named.split(",") if each.strip()]
+    names = (each.strip() for each in named.split(","))
+    found = [each for each in itertools.takewhile(lambda each: each != "-1", names) if each]  # -1 ends CUDA's list, too
     if not found:
         raise SystemExit(f"one GPU per notebook: nvidia-smi finds none, or {VISIBLE} is empty")
     return found

@@ -1,6 +1,7 @@
 """What a build that was killed has left in Slurm's queue: Slurm goes on without it."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 SECONDS_BETWEEN_LOOKS = 2
 SECONDS_BETWEEN_LINES = 60
+# As Snakemake's plugin names its jobs: what `--slurm-jobname-prefix` says, here the profile, and a UUID for the call.
+_NAME = re.compile(r"(?:(.+)_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Job(NamedTuple):
@@ -24,22 +27,19 @@ def _mark(profile: str) -> Path:
 
 
 def left_in_queue(profile: str) -> list[Job]:
-    """The jobs of this checkout and profile that wait or run.
-
-    A job's name begins with the profile, as `--slurm-jobname-prefix` says; one without a prefix may be of any.
+    """The jobs of this checkout and profile that wait or run; one whose name has no profile may be of any.
 
     **Raises** `SystemExit` when Slurm does not answer.
     """
-    command = ["squeue", "--me", "--noheader", "--format=%i|%T|%j|%Z|%k"]
+    command = ["squeue", "--me", "--noheader", "--format=%i|%T|%j|%k|%Z"]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
         raise SystemExit(f"squeue: {answer.stderr.strip()}")
     found = []
     for line in answer.stdout.splitlines():
-        job, state, name, rest = line.split("|", 3)
-        folder, comment = rest.rsplit("|", 1)
-        prefix, _, _ = name.rpartition("_")
-        if folder == os.getcwd() and comment.startswith("rule_notebook") and prefix in ("", profile):
+        job, state, called, comment, folder = line.split("|", 4)
+        name = _NAME.fullmatch(called)
+        if name and name[1] in (None, profile) and folder == os.getcwd():
             found.append(Job(job, state, comment.removeprefix("rule_notebook_wildcards_")))
     return found
 
@@ -62,15 +62,14 @@ def settle(profile: str, *, submits: bool) -> None:
         mark.touch()
     if not mark.exists():
         return
-    waiting = [job.id for job in left_in_queue(profile) if job.state == "PENDING"]
-    if waiting:
-        subprocess.run(["scancel", "--state=PENDING", *waiting], check=True)
     told = -float(SECONDS_BETWEEN_LINES)
-    while running := left_in_queue(profile):
-        if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
+    while left := left_in_queue(profile):
+        if waiting := [job.id for job in left if job.state == "PENDING"]:
+            subprocess.run(["scancel", "--state=PENDING", *waiting], stderr=subprocess.DEVNULL)  # one may be gone
+        running = [f"{job.comment} ({job.id})" for job in left if job.state != "PENDING"]
+        if running and time.monotonic() - told >= SECONDS_BETWEEN_LINES:
             told = time.monotonic()
-            names = ", ".join(f"{job.comment} ({job.id})" for job in running)
-            print(f"Waiting for jobs of an earlier build: {names}; scancel ends them", flush=True)
+            print(f"Waiting for jobs of an earlier build: {', '.join(running)}; scancel ends them", flush=True)
         time.sleep(SECONDS_BETWEEN_LOOKS)
     if not submits:
         mark.unlink()

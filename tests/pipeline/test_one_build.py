@@ -89,19 +89,24 @@ def test_a_slurm_that_does_not_answer_ends_the_build(no_slurm, monkeypatch):
 
 
 def test_only_jobs_of_this_checkout_and_profile_are_waited_for(no_slurm, monkeypatch):
-    here = os.getcwd()
+    here, call = os.getcwd(), "9f3c6f2e-0b1d-4c5a-8e7f-001122334455"
     lines = [
-        f"1|RUNNING|smoke_9f-1|{here}|rule_notebook_wildcards_part_second",
-        f"2|PENDING|9f-1|{here}|rule_notebook_wildcards_first",
-        f"3|RUNNING|standard_9f-1|{here}|rule_notebook_wildcards_first",
-        f"4|RUNNING|smoke-seed-1_9f-1|{here}|rule_notebook_wildcards_first",
-        "5|RUNNING|smoke_9f-1|/elsewhere|rule_notebook_wildcards_first",
-        f"6|RUNNING|smoke_9f-1|{here}|(null)",
-        f"7|RUNNING|a|b|{here}|c",
+        f"1|RUNNING|smoke_{call}|rule_notebook_wildcards_part_second|{here}",
+        f"2|PENDING|{call}|rule_notebook_wildcards_first|{here}",
+        f"3|RUNNING|standard_{call}|rule_notebook_wildcards_first|{here}",
+        f"4|RUNNING|smoke-seed-1_{call}|rule_notebook_wildcards_first|{here}",
+        f"5|RUNNING|smoke_{call}|rule_notebook_wildcards_first|/elsewhere",
+        f"6|PENDING|smoke_test|(null)|{here}",
+        f"7|RUNNING|smoke_{call}|(null)|{here}",
+        f"8|RUNNING|smoke_{call}|(null)|{here}|other",
     ]
     squeue = Path("bin/squeue").absolute()
     squeue.parent.mkdir()
     squeue.write_text("#!/bin/sh\n" + "\n".join(f"echo '{line}'" for line in lines))
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", f"{squeue.parent}:/bin")
-    assert slurm.left_in_queue("smoke") == [("1", "RUNNING", "part_second"), ("2", "PENDING", "first")]
+    assert slurm.left_in_queue("smoke") == [
+        ("1", "RUNNING", "part_second"),
+        ("2", "PENDING", "first"),
+        ("7", "RUNNING", "(null)"),
+    ]

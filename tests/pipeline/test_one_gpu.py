@@ -91,7 +91,12 @@ def test_who_waits_for_a_gpu_ends_with_its_parent(hold):
 
 @pytest.mark.parametrize(
     "visible, driver, expected",
-    [("3", None, ["3"]), ("1, GPU-b,", None, ["1", "GPU-b"]), (None, "GPU-a\nGPU-b\n", ["GPU-a", "GPU-b"])],
+    [
+        ("3", None, ["3"]),
+        ("2,-1,0", None, ["2"]),
+        ("1, GPU-b,", None, ["1", "GPU-b"]),
+        (None, "GPU-a\nGPU-b\n", ["GPU-a", "GPU-b"]),
+    ],
 )
 def test_the_gpus_to_share(tmp_path, monkeypatch, visible, driver, expected):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -104,7 +109,7 @@ def test_the_gpus_to_share(tmp_path, monkeypatch, visible, driver, expected):
     assert one_gpu.gpus() == expected
 
 
-@pytest.mark.parametrize("visible", [None, ""])
+@pytest.mark.parametrize("visible", [None, "", "-1"])
 def test_no_gpu_is_said(tmp_path, monkeypatch, visible):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
