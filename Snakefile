@@ -26,7 +26,6 @@ profile_file(PROFILE)
 PARENT = os.getpid()
 BOOK, PAGES = book_record(PROFILE), pages(PROFILE)
 CHECKED = False
-PARAMETERS, REQUESTS, TO_RUN = load_profile(PROFILE), requests(PROFILE), {}
 # Where jobs are submitted, Snakemake reads this file on the node, too: all that looks at more than the one notebook, or
 # removes anything, is left to the process that submitted it.
 HERE = workflow.is_main_process
@@ -40,6 +39,12 @@ if HERE:
         if PAGES.exists() and not (CHECKED and BOOK.exists()):
             print(f"The pages of {PAGES} are from before", file=sys.stderr)
 
+else:
+    STARTED = begun(PROFILE)
+
+PARAMETERS = load_profile(PROFILE)
+REQUESTS, TO_RUN = requests(PROFILE), {}
+if HERE:
     settle(PROFILE, submits=SUBMITS)
     TO_RUN = notebooks_to_run(PROFILE)
     REFUSED = []
@@ -55,8 +60,6 @@ if HERE:
     if BOOK.exists():
         print(f"The book in {PAGES} is current", flush=True)
         logger.setLevel("WARNING")
-else:
-    STARTED = begun(PROFILE)
 
 
 onstart:

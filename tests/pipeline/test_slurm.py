@@ -185,11 +185,12 @@ def test_jobs_that_fail_are_cancelled_or_take_too_much_are_named_with_the_reason
         jobs["part/second"]: "FAILED",
         jobs["part/third"]: "CANCELLED",
         jobs["part/fourth"]: "TIMEOUT",
-        jobs["first"]: "OUT_OF_MEMORY",
+        jobs["first"]: "FAILED",  # OUT_OF_MEMORY takes cgroups
     }, printed
     logs = {path.stem: path for path in Path(".snakemake/slurm_logs").rglob("*.log")}
     assert set(logs) == set(ends) and all(str(path) in printed for path in logs.values())
     assert "on purpose" in logs[jobs["part/second"]].read_text()
+    assert "exceeded memory limit" in logs[jobs["first"]].read_text()
     wait_until(lambda: not runners(), 20)
     Path("go").touch()
     notebook("part/second")
