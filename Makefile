@@ -1,8 +1,9 @@
-# make book [PROFILE=smoke|standard|gpu]   run the notebooks, build the book
+# make book [PROFILE=smoke|standard|gpu] [CLUSTER=slurm|gpus]
+#                                          run the notebooks, build the book
 # make pdf [PROFILE=...]                   the built book as one PDF, printed by Chromium
 # make bench                               time the module against what else there is; for the page Performance
 # make bundle [PROFILE=...]                pack what a profile's notebooks made: make book RESULTS=FILE renders it
-# make stability [PROFILE=...] [SEEDS="101 202"]
+# make stability [PROFILE=...] [SEEDS="101 202"] [CLUSTER=...]
 #                                          run the notebooks with other seeds too: which verdicts stand
 # make check                               lint, format and types: ruff and mypy
 # make test                                the fast tests; make test-all: the slow ones too
@@ -26,7 +27,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book pdf bench bundle stability check test test-all test-jax-versions test-mutants test-book test-colab test-newest setup a-gpu setup-gpu lock address clean
+.PHONY: book pdf bench bundle stability check test test-all test-jax-versions test-mutants test-book test-colab test-newest setup a-gpu setup-gpu setup-slurm lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -56,23 +57,33 @@ ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR) $(shell cat requirements.txt 
 .PHONY: $(READY)
 endif
 
+# How the notebooks are run: here, or as a profile of Snakemake in pipeline/cluster says.
+CLUSTERS := $(notdir $(patsubst %/,%,$(dir $(wildcard pipeline/cluster/*/config.yaml))))
+ifneq ($(filter-out $(CLUSTERS),$(CLUSTER)),)
+$(error unknown CLUSTER "$(CLUSTER)": expected one of $(CLUSTERS))
+endif
+SLURM := $(if $(CLUSTER),$(shell grep '^executor: slurm' pipeline/cluster/$(CLUSTER)/config.yaml))
+# The book of the profile $(1), or $(2) of it; the name of a job of Slurm begins with the profile.
+run = $(VENV_PYTHON) -m snakemake $(2) $(if $(CLUSTER),--workflow-profile pipeline/cluster/$(CLUSTER)) \
+  $(if $(SLURM),--slurm-jobname-prefix $(1)) --config profile=$(1)
+
 # With RESULTS, from a bundle: nothing runs. Its sources must be those here, unless OTHER_SOURCES=yes.
 ifdef RESULTS
 book: setup
 	$(VENV_PYTHON) pipeline/build_book.py --bundle "$$RESULTS" $(if $(filter yes,$(OTHER_SOURCES)),--other-sources)
 	@echo "The book: file://$(CURDIR)/_build/bundle/html/index.html"
 else
-book: $(if $(filter gpu,$(PROFILE)),a-gpu) setup $(if $(filter gpu,$(PROFILE)),setup-gpu)
-	$(VENV_PYTHON) -m snakemake --config profile=$(PROFILE)
+book: $(if $(filter gpu,$(PROFILE)),a-gpu) setup $(if $(filter gpu,$(PROFILE)),setup-gpu) $(if $(SLURM),setup-slurm)
+	$(call run,$(PROFILE))
 	@echo "The book: file://$(CURDIR)/_build/$(PROFILE)/html/index.html"
 endif
 
 # The same notebooks with two other seeds, in _build/PROFILE-seed-101 and -202: do the verdicts stand?
 SEEDS ?= 101 202
-stability: setup
-	$(VENV_PYTHON) -m snakemake runs --config profile=$(PROFILE)
+stability: setup $(if $(SLURM),setup-slurm)
+	$(call run,$(PROFILE),runs)
 	for seed in $(SEEDS); do \
-	  $(VENV_PYTHON) -m snakemake runs --config profile=$(PROFILE)-seed-$$seed || exit 1; \
+	  $(call run,$(PROFILE)-seed-$$seed,runs) || exit 1; \
 	done
 	$(VENV_PYTHON) pipeline/stability.py $(PROFILE) $(SEEDS)
 
@@ -98,7 +109,7 @@ PYTEST := $(VENV_PYTHON) -m pytest --doctest-modules src tests --numprocesses 2 
 test: setup
 	XLA_FLAGS=--xla_backend_optimization_level=0 $(PYTEST) -m "not slow"
 
-test-all: setup
+test-all: setup setup-slurm
 	$(PYTEST)
 
 # The oldest that pyproject.toml allows, one between, and the newest for Python 3.11.
@@ -161,7 +172,14 @@ setup-gpu: setup
 	$(VENV_PYTHON) -m pip install --quiet --no-deps -r $<
 	touch $@
 
-# requirements-cuda12.txt and -cuda13.txt hold only what CUDA adds to requirements.txt. An override whose marker never
+setup-slurm: setup .venv/ready-slurm
+
+.venv/ready-slurm: requirements-slurm.txt $(READY)
+	rm -f $@
+	$(VENV_PYTHON) -m pip install --quiet --no-deps -r $<
+	touch $@
+
+# requirements-cuda12.txt, -cuda13.txt and -slurm.txt hold only what each adds to requirements.txt. An override whose marker never
 # holds leaves a package out.
 UV_COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
   --no-emit-index-url --no-annotate --no-header
@@ -171,11 +189,11 @@ lock:
 	export PATH="$$tmp/venv/bin:$$PATH"; \
 	printf '%s ; python_version < "0"\n' tensorflow tf2jax > "$$tmp/left-out.txt"; \
 	$(UV_COMPILE) requirements.in --override "$$tmp/left-out.txt" --output-file requirements.txt >/dev/null; \
-	for cuda in 12 13; do \
-	  echo "jax[cuda$$cuda]" > "$$tmp/gpu.in"; \
-	  $(UV_COMPILE) "$$tmp/gpu.in" --constraint requirements.txt > "$$tmp/gpu.txt"; \
-	  { grep '^#' requirements-cuda$$cuda.txt; grep -vxFf requirements.txt "$$tmp/gpu.txt"; } > "$$tmp/new"; \
-	  cp "$$tmp/new" requirements-cuda$$cuda.txt; \
+	for more in 'cuda12 jax[cuda12]' 'cuda13 jax[cuda13]' 'slurm snakemake-executor-plugin-slurm'; do \
+	  echo "$${more#* }" > "$$tmp/more.in"; file=requirements-$${more% *}.txt; \
+	  $(UV_COMPILE) "$$tmp/more.in" --constraint requirements.txt > "$$tmp/more.txt"; \
+	  { grep '^#' $$file; grep -vxFf requirements.txt "$$tmp/more.txt"; } > "$$tmp/new"; \
+	  cp "$$tmp/new" $$file; \
 	done
 
 # A variable of the command line reaches the shell in its environment, where no quote can end it.

@@ -114,7 +114,7 @@ def make_checkout(folder: Path) -> None:
     """The pipeline of this checkout, its module, and the notebooks `first`, `part/second` and `part/third`."""
     for name in ("pipeline", "profiles", "src"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "Snakefile", "requirements.txt", "requirements-cuda12.txt", "requirements-cuda13.txt"):
+    for name in ("Makefile", "Snakefile", *(path.name for path in ROOT.glob("requirements*.txt"))):
         shutil.copy(ROOT / name, folder)
     for profile in (folder / "pipeline/profiles").glob("*.yaml"):
         profile.write_text("{}\n")
@@ -173,3 +173,34 @@ def stop(process, send):
     assert process.wait(60) != 0
     wait_until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
     output_of(process)
+
+
+def make_environment(folder: Path) -> None:
+    """What `make setup` and its kin leave in a checkout; the Python is the one that runs here, with the stand-ins."""
+    (folder / "pyproject.toml").touch()
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\nexport PYTHONPATH=stand_ins\nexec '{sys.executable}' \"$@\"\n")
+    python.chmod(0o755)
+    sums = subprocess.run(
+        "cat requirements.txt pyproject.toml | cksum", shell=True, cwd=folder, capture_output=True, text=True
+    )
+    (folder / ".venv/ready").write_text(f"{folder} {sums.stdout}")
+    for each in ("slurm", "cuda12", "cuda13"):
+        (folder / f".venv/ready-{each}").touch()
+
+
+def commands_of(page: str, heading: str) -> list[str]:
+    """The blocks of commands in a section of a page of the book."""
+    (section,) = (each for each in (ROOT / page).read_text().split("\n## ") if each.startswith(f"{heading}\n"))
+    return re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+
+
+def type_in(commands: str) -> tuple[int, str]:
+    """Run commands in the current checkout as a reader would, outside this run of make or pytest."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PROFILE", "PYTHON", "RESULTS")}
+    environment = {name: value for name, value in environment.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    command = ["bash", "-euc", commands]
+    return output_of(
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    )
