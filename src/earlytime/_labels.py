@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import real, single
+from earlytime._shards import is_spread
 from earlytime._validation import is_concrete
 from earlytime.losses import Loss, cross_entropy, resolve_loss
 
@@ -21,10 +22,10 @@ def check_labels(loss: Loss, outputs, y, *, name: str = "y", source: str = "appl
     if classes and not jnp.issubdtype(jnp.result_type(y), jnp.integer):
         raise ValueError(f"{name}: expected whole numbers, the classes, got {np.result_type(y)}")
     if loss == "cross_entropy" and is_concrete(y):
-        values = np.asarray(y)
+        values = y if is_spread(y) else np.asarray(y)
         if classes and (values.min() < 0 or values.max() >= outputs.shape[1]):
             raise ValueError(f"{name}: expected classes from 0 to {outputs.shape[1] - 1}, got {values.max()}")
-        if len(outputs.shape) == 1 and not np.all(np.abs(values) == 1):
+        if len(outputs.shape) == 1 and not (abs(values) == 1).all():
             raise ValueError(f"{name}: expected labels +1 and -1 for outputs of shape ({n},)")
 
 

@@ -3,7 +3,10 @@
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from earlytime._shards import is_spread
+from earlytime.chunks import is_chunks
 
 TRAINED = ("first", "second", "both")
 
@@ -45,9 +48,17 @@ def check_even(name: str, value) -> None:
 def check_finite(name: str, value) -> None:
     """Raise if a concrete array holds an entry that is not finite."""
     if is_concrete(value):
-        bad = int(np.size(value) - np.sum(np.isfinite(np.asarray(value))))
+        bad = int(_num_not_finite(value)) if is_spread(value) else int(
+            np.size(value) - np.sum(np.isfinite(np.asarray(value)))
+        )
         if bad:
             raise ValueError(f"{name}: expected finite numbers, got {bad} that are not")
+
+
+@jax.jit
+def _num_not_finite(value):
+    """On the devices that hold the array."""
+    return jnp.sum(~jnp.isfinite(value))
 
 
 def check_known(name: str, value) -> None:
@@ -127,9 +138,13 @@ def check_some(name: str, x) -> None:
 
 def are_equal(left, right) -> bool:
     """Whether two arrays may be: False only where they can be looked at, or have different shapes."""
-    if left is right or left.shape != right.shape:
+    if left is right or left.shape != right.shape or is_chunks(left) or is_chunks(right):
         return left is right
-    return not is_concrete((left, right)) or np.array_equal(left, right)
+    if not is_concrete((left, right)):
+        return True
+    if is_spread(left) or is_spread(right):
+        return bool(jax.jit(jnp.array_equal)(left, right))
+    return np.array_equal(left, right)
 
 
 def check_may_be_symmetric(name: str, operator) -> None:
