@@ -13,6 +13,7 @@ from earlytime import (
     affine_kernels,
     announcement,
     assembled_networks,
+    checkpoints,
     chunks,
     cifar10,
     claims,
