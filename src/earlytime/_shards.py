@@ -95,12 +95,19 @@ def shards_of(value) -> Shards | None:
     return shards if shards and shards.count > 1 else None
 
 
+def on_its_devices(f: Callable, *arrays):
+    """f of arrays whose values are known, though JAX may be tracing what is around; every process gets the result."""
+    meshes = [a.sharding.mesh for a in arrays if is_spread(a) and isinstance(a.sharding, NamedSharding)]
+    everywhere = NamedSharding(meshes[0], PartitionSpec()) if meshes else None
+    with jax.ensure_compile_time_eval():
+        return jax.jit(f, out_shardings=everywhere)(*arrays)
+
+
 def rows_of(x, indices) -> np.ndarray:
     """A few rows of an array, wherever it is, as NumPy's."""
     if not is_spread(x):
         return np.asarray(x)[indices]
-    everywhere = NamedSharding(x.sharding.mesh, PartitionSpec()) if isinstance(x.sharding, NamedSharding) else None
-    return np.asarray(jax.jit(lambda x: x[indices], out_shardings=everywhere)(x))
+    return np.asarray(on_its_devices(lambda x: x[indices], x))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime._shards import is_spread
+from earlytime._shards import is_spread, on_its_devices
 from earlytime.chunks import is_chunks
 
 TRAINED = ("first", "second", "both")
@@ -48,17 +48,15 @@ def check_even(name: str, value) -> None:
 def check_finite(name: str, value) -> None:
     """Raise if a concrete array holds an entry that is not finite."""
     if is_concrete(value):
-        bad = int(_num_not_finite(value)) if is_spread(value) else int(
-            np.size(value) - np.sum(np.isfinite(np.asarray(value)))
-        )
+        bad = _num_not_finite(value)
         if bad:
             raise ValueError(f"{name}: expected finite numbers, got {bad} that are not")
 
 
-@jax.jit
-def _num_not_finite(value):
-    """On the devices that hold the array."""
-    return jnp.sum(~jnp.isfinite(value))
+def _num_not_finite(value) -> int:
+    if is_spread(value):
+        return int(on_its_devices(lambda value: jnp.sum(~jnp.isfinite(value)), value))
+    return int(np.size(value) - np.sum(np.isfinite(np.asarray(value))))
 
 
 def check_known(name: str, value) -> None:
@@ -143,7 +141,7 @@ def are_equal(left, right) -> bool:
     if not is_concrete((left, right)):
         return True
     if is_spread(left) or is_spread(right):
-        return bool(jax.jit(jnp.array_equal)(left, right))
+        return bool(on_its_devices(jnp.array_equal, left, right))
     return np.array_equal(left, right)
 
 

@@ -50,8 +50,10 @@ def shard_samples(arrays: PyTree) -> PyTree:
 
 
 def _put(leaf, sharding):
-    if jax.process_count() == 1 or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jax.process_count() == 1:
         return jax.device_put(leaf, sharding)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
     dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
     return jax.make_array_from_callback(leaf.shape, sharding, lambda rows: np.asarray(leaf[rows], dtype))
 
