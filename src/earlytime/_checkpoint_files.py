@@ -75,7 +75,7 @@ class Checkpoints:
         due = [s for s in wanted if s < step or s in about["steps"]]
         if due != about["steps"]:
             raise ValueError(
-                f"record_steps: the run in {self._folder} has come to step {step} and recorded {about['steps']}, not {due}"
+                f"record_steps: the run in {self._folder} recorded {about['steps']} up to step {step}, not {due}"
             )
 
     def _target(self, num_rows: int):
@@ -86,11 +86,11 @@ class Checkpoints:
         whole = alone if known is None else NamedSharding(known.mesh, PartitionSpec())
 
         def placed(leaf, sharding=whole):
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding, weak_type=leaf.weak_type)
 
         def row(name, leaf):
             of = dict(zip(("train_outputs", "test_outputs"), zip(self._samples, shards))).get(name, (None, None))
-            leaf = jax.ShapeDtypeStruct((num_rows, *leaf.shape[1:]), leaf.dtype)
+            leaf = jax.ShapeDtypeStruct((num_rows, *leaf.shape[1:]), leaf.dtype, weak_type=leaf.weak_type)
             if of[1] is None or leaf.shape[1:2] != of[0].shape[:1]:
                 return placed(leaf)
             return placed(leaf, NamedSharding(of[1].mesh, PartitionSpec(None, of[1].axes)))
@@ -105,15 +105,20 @@ def _is_key(leaf) -> bool:
 
 def _by_number(tree) -> dict[str, Any]:
     """The leaves that have entries, by their number; of random keys the numbers that they are made of."""
-    plain = lambda leaf: jax.eval_shape(jax.random.key_data, leaf) if isinstance(leaf, jax.ShapeDtypeStruct) else (
-        jax.random.key_data(leaf)
-    )
     leaves = enumerate(jax.tree.leaves(tree))
-    return {f"{i}": plain(leaf) if _is_key(leaf) else leaf for i, leaf in leaves if leaf.size}
+    return {f"{i}": _plain(leaf) if _is_key(leaf) else leaf for i, leaf in leaves if leaf.size}
+
+
+def _plain(key):
+    is_target = isinstance(key, jax.ShapeDtypeStruct)
+    return jax.eval_shape(jax.random.key_data, key) if is_target else jax.random.key_data(key)
 
 
 def _of_kind(found, leaf):
-    return jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else found
+    """What was restored as what it had been: random keys, and numbers whose type gives way to others'."""
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf))
+    return jnp.asarray(found.item()) if leaf.weak_type and not leaf.ndim else found
 
 
 def described(apply_fn: Callable, **arguments) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime.chunks import is_chunks
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 
 @jax.tree_util.register_static
@@ -22,7 +22,7 @@ class Shards:
         axes: the names of the mesh's axes along which the first axis is spread; along others it is repeated.
     """
 
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     axes: Any
 
     @property

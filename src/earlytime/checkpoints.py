@@ -69,6 +69,7 @@ def train_in_pieces(
     if "state" in how:
         raise ValueError("state: comes from the folder")
     check_record_steps(record_steps, num_steps, None)
+    every, num_steps = int(every), int(num_steps)
     wanted = [int(step) for step in np.asarray(record_steps)]
     trained, rest = partition(params)
 
@@ -85,8 +86,7 @@ def train_in_pieces(
     about = described(apply_fn, trained=trained, arrays=rest.arrays, x=x, y=y, **how)
     with Checkpoints(Path(folder), example, samples=(x, how.get("x_test")), about=about) as kept:
         found = kept.last(wanted, num_steps)
-        run = None if found is None else _run_of(found, rest)
-        at = 0 if run is None else int(run.state.step)
+        at, run = (0, None) if found is None else (int(found["state"]["step"]), _run_of(found, rest))
         while run is None or at < num_steps:
             until = min(num_steps, (at // every + 1) * every)
             try:
@@ -120,8 +120,8 @@ def _rows_of(run: Trajectory) -> dict[str, Any]:
 def _arrays_of(run: Trajectory) -> dict[str, Any]:
     """All that there is to keep of a run: arrays."""
     trained, _ = partition(run.params)
-    state = run.state._replace(params=trained)._asdict()
-    return {"state": state, "rows": _rows_of(run), "limit": run.stable_learning_rate}
+    state: Any = run.state
+    return {"state": state._replace(params=trained)._asdict(), "rows": _rows_of(run), "limit": run.stable_learning_rate}
 
 
 def _run_of(found: dict[str, Any], rest) -> Trajectory:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
 
@@ -24,6 +23,7 @@ class Chunks:
         keys: (number of chunks,) random keys.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from earlytime import linear_kernel, sample_inputs
         >>> x = Chunks(lambda key: sample_inputs(key, 100, 3), jax.random.split(jax.random.key(0), 50))
         >>> linear_kernel(lambda x: x, x).matvec(jnp.ones(5000)).shape

@@ -20,7 +20,8 @@ from earlytime.losses import Loss, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
 from jaxtyping import Array, Int, Num, PRNGKeyArray, PyTree
 
-_STATIC = ("apply_fn", "optimizer", "observe", "summarize", "block_size", "frozen", "loss_fn", "batch_size", "shards", "test_shards", "part")
+_OPTIONS = ("apply_fn", "optimizer", "observe", "summarize", "loss_fn", "block_size", "batch_size")
+_STATIC = (*_OPTIONS, "frozen", "spread", "part")
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
 
@@ -136,7 +137,8 @@ def train(
     beta = None if is_concrete(momentum) and float(momentum) == 0.0 else momentum
     slow = slow_in_loops(apply_fn, trained, rest, x) and is_concrete((state, y, rates, num_steps, momentum, key))
     block_size = block_size or fitting_block(functools.partial(applied(apply_fn, rest), trained), x, whole=slow)
-    fixed = {"apply_fn": apply_fn, "frozen": frozen, "block_size": block_size, "shards": shards_of(x)}
+    fixed = {"apply_fn": apply_fn, "frozen": frozen, "block_size": block_size}
+    shards = shards_of(x)
     # What has no value yet is NaN, which says nothing about the run.
     with jax.debug_nans(False):
         begin = first_state(trained, rest, frozen, outputs, beta, optimizer, state)
@@ -160,7 +162,7 @@ def train(
             summarize=summarize,
             loss_fn=loss_fn,
             batch_size=batch_size,
-            test_shards=shards_of(x_test),
+            spread=(shards, shards_of(x_test)),
             **fixed,
         )
         run: Any
@@ -170,7 +172,7 @@ def train(
             run = program(trained, begin, *arguments)
         looks = int(run.diverged_at) >= 0 if is_concrete(run.diverged_at) else limits_wanted.get()
         if looks and optimizer is None:
-            share = stable_share(trained, rest, x, rates, run.diverged_at, **fixed)
+            share = stable_share(trained, rest, x, rates, run.diverged_at, shards=shards, **fixed)
             run = run._replace(stable_learning_rate=jax.tree.map(lambda rate: rate * share, learning_rate))
     final = rest.join(run.params)
     return run._replace(params=final, state=run.state._replace(params=final))
@@ -200,12 +202,11 @@ def _train(
     frozen,
     loss_fn,
     batch_size,
-    shards,
-    test_shards,
+    spread,
     part="whole",
 ):
     """Train and record; or a single step, or a single record, as parts of a loop in Python."""
-    n = x.shape[0]
+    n, (shards, test_shards) = x.shape[0], spread
     trained, moving, assemble = split(start, frozen)
     f = applied(apply_fn, rest)
     everywhere = x if x_test is None else jnp.concatenate([x, x_test])  # one forward pass to compile
@@ -218,9 +219,7 @@ def _train(
     def loss_and_gradient(moving, step):
         gradient = jax.value_and_grad(block_loss)
         samples, weights = ((x, y), None) if batch_size is None else batch(step)
-        return sum_blocks(
-            lambda block, weights: gradient(moving, block, weights), samples, block_size, shards, weights
-        )
+        return sum_blocks(lambda block, weights: gradient(moving, block, weights), samples, block_size, shards, weights)
 
     def batch(step):
         epoch, position = jnp.divmod(step, n // batch_size)

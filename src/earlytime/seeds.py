@@ -78,7 +78,7 @@ def over_seeds(
 
     keys = _keys(np.uint32(seed), int(num_seeds))
     own = (keys,) if per_seed is None else (keys, jax.device_put(per_seed))
-    shards = all_devices("seeds") if jax.config.jax_default_device is None else None
+    shards = all_devices("seeds") if jax.config.values["jax_default_device"] is None else None
     batches, join = _batches(int(num_seeds), batch_size, 1 if shards is None else shards.count)
     with jax.debug_nans(False):  # what has no value yet is NaN in a run; `require_finite` finds the others
         results = [_run(run, fixed, False, shards, batch, own, args) for batch in batches]
