@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray
+from earlytime._chunks import drawn, is_chunks
 from earlytime._shards import Shards
-from earlytime.chunks import drawn, is_chunks
 from jaxtyping import Float
 
 # Samples at once on a CPU, whose cache then holds the hidden layer; and how much of a GPU's memory one block may

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import jax
 from earlytime._blocks import map_blocks, sum_blocks
+from earlytime._chunks import drawn, is_chunks
 from earlytime._shards import shards_of
 from earlytime._validation import are_equal
-from earlytime.chunks import drawn, is_chunks
 from earlytime.operators import Operator
 from jax.tree_util import Partial
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import single
 from earlytime._blocks import has_primitive
+from earlytime._chunks import first_of, is_chunks
 from earlytime._shards import rows_of
 from earlytime._validation import check_finite, is_concrete
-from earlytime.chunks import first_of, is_chunks
 from jax.extend.core import jaxpr_as_fun
 
 # Samples that show whether a network mixes them, of each array of inputs.

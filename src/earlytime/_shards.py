@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from earlytime.chunks import is_chunks
+from earlytime._chunks import is_chunks
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from earlytime._chunks import is_chunks
 from earlytime._shards import is_spread, on_its_devices
-from earlytime.chunks import is_chunks
 
 TRAINED = ("first", "second", "both")
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, floating, real
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
+from earlytime._chunks import Chunks, drawn, first_of, is_chunks
 from earlytime._feature_kernels import feature_kernel
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
 from earlytime._shards import shards_of
 from earlytime._validation import are_equal, check_no_negative, check_not_negative, check_some, check_symmetric
-from earlytime.chunks import Chunks, drawn, first_of, is_chunks
 from earlytime.operators import Operator, low_rank
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial

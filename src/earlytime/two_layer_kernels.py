@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from earlytime._arrays import AnyArray, floating
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
+from earlytime._chunks import Chunks, drawn, first_of, is_chunks
 from earlytime._shards import shards_of
 from earlytime._validation import check_finite, check_some, check_trained
 from earlytime.activations import Activation, resolve_activation
-from earlytime.chunks import Chunks, drawn, first_of, is_chunks
 from earlytime.networks import TwoLayerParams
 from earlytime.operators import Operator
 from jax.tree_util import Partial
