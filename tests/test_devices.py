@@ -201,6 +201,7 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(page, tmp_path)
         both[victim].kill()
         at = time.monotonic()
         output, _ = both[1 - victim].communicate(timeout=120)
+        both[victim].communicate()
         assert time.monotonic() - at < 10 + 20, output  # the timeout of big.py, and some seconds
         assert both[1 - victim].returncode != 0
         assert re.search("another task died|another process died", output), output
