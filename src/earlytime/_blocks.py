@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray
+from earlytime._chunks import drawn, is_chunks
+from earlytime._shards import Shards
 from jaxtyping import Float
 
 # Samples at once on a CPU, whose cache then holds the hidden layer; and how much of a GPU's memory one block may
@@ -77,44 +79,54 @@ def along(table: Float[AnyArray, "..."], values) -> Any:
     return values.reshape((1,) * (table.ndim - values.ndim) + values.shape)
 
 
-def split_blocks(tree, block_size: int):
-    """Cut (n, ...) arrays into (num_blocks, size, ...), padded with zeros.
+def split_blocks(tree, block_size: int, weights=None):
+    """Cut (n, ...) arrays into (num_blocks, size, ...), padded with zeros; chunks are blocks as they are.
 
     Returns:
-        The cut tree, and the weights (num_blocks, size): 1 for a sample, 0 for padding.
+        The cut tree, and the weights (num_blocks, size): 1 for a sample unless given, 0 for padding.
     """
-    n = jax.tree.leaves(tree)[0].shape[0]
+    leaves = jax.tree.leaves(tree, is_leaf=is_chunks)
+    n = leaves[0].shape[0]
+    for chunks in filter(is_chunks, leaves):
+        block_size = chunks.size
     num_blocks = -(-n // block_size)
     size = -(-n // num_blocks)  # blocks of equal size, so that there is little padding
     padding = num_blocks * size - n
 
     def cut(a):
+        if is_chunks(a):
+            return a.in_blocks()
         padded = jnp.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1))
         return padded.reshape(num_blocks, size, *a.shape[1:])
 
-    return jax.tree.map(cut, tree), cut(jnp.ones(n))
+    return jax.tree.map(cut, tree, is_leaf=is_chunks), cut(jnp.ones(n) if weights is None else weights)
 
 
-def map_blocks(f: Callable, x, block_size: int):
-    """f(x) for an f that treats samples alike, one block at a time; (n, ...) -> (n, ...)."""
+def map_blocks(f: Callable, x, block_size: int, shards: Shards | None = None):
+    """f(x) for an f that treats samples alike, one block at a time; (n, ...) -> (n, ...), spread as x is."""
+    if shards is not None:
+        return shards.mapped(lambda part: map_blocks(f, part, block_size), x)
     n = x.shape[0]
     if n <= block_size:
-        return f(x)
+        return f(drawn(x))
     blocks, _ = split_blocks(x, block_size)
-    out = jax.lax.map(jax.checkpoint(f), blocks)  # a derivative recomputes the hidden layer
+    out = jax.lax.map(jax.checkpoint(lambda block: f(drawn(block))), blocks)  # a derivative recomputes the hidden layer
     return out.reshape(-1, *out.shape[2:])[:n]
 
 
-def sum_blocks(f: Callable, tree, block_size: int):
-    """The sum over blocks of f(block, weights), where f returns any pytree."""
-    blocks, weights = split_blocks(tree, block_size)
+def sum_blocks(f: Callable, tree, block_size: int, shards: Shards | None = None, weights=None):
+    """The sum over blocks of f(block, weights), where f returns any pytree; each device sums its own first."""
+    if shards is not None:
+        return shards.summed(lambda part: sum_blocks(f, part[0], block_size, weights=part[1]), (tree, weights))
+    blocks, weights = split_blocks(tree, block_size, weights)
+    evaluate = lambda block, weights: f(drawn(block), weights)
     if weights.shape[0] == 1:
-        return f(jax.tree.map(lambda a: a[0], blocks), weights[0])
+        return evaluate(jax.tree.map(lambda a: a[0], blocks), weights[0])
 
     def add(total, block):
-        return jax.tree.map(jnp.add, total, f(*block)), None
+        return jax.tree.map(jnp.add, total, evaluate(*block)), None
 
-    example = jax.eval_shape(f, *jax.tree.map(lambda a: a[0], (blocks, weights)))
+    example = jax.eval_shape(evaluate, *jax.tree.map(lambda a: a[0], (blocks, weights)))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), example)
     total, _ = jax.lax.scan(add, zero, (blocks, weights))
     return total

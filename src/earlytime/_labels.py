@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import real, single
+from earlytime._shards import is_spread, on_its_devices
 from earlytime._validation import is_concrete
 from earlytime.losses import Loss, cross_entropy, resolve_loss
 
@@ -21,11 +22,16 @@ def check_labels(loss: Loss, outputs, y, *, name: str = "y", source: str = "appl
     if classes and not jnp.issubdtype(jnp.result_type(y), jnp.integer):
         raise ValueError(f"{name}: expected whole numbers, the classes, got {np.result_type(y)}")
     if loss == "cross_entropy" and is_concrete(y):
-        values = np.asarray(y)
-        if classes and (values.min() < 0 or values.max() >= outputs.shape[1]):
-            raise ValueError(f"{name}: expected classes from 0 to {outputs.shape[1] - 1}, got {values.max()}")
-        if len(outputs.shape) == 1 and not np.all(np.abs(values) == 1):
+        least, most, signs = on_its_devices(_extent, y) if is_spread(y) else _extent(np.asarray(y))
+        if classes and (least < 0 or most >= outputs.shape[1]):
+            raise ValueError(f"{name}: expected classes from 0 to {outputs.shape[1] - 1}, got {most}")
+        if len(outputs.shape) == 1 and not signs:
             raise ValueError(f"{name}: expected labels +1 and -1 for outputs of shape ({n},)")
+
+
+def _extent(y):
+    """The least and the largest label, and whether all are 1 or -1."""
+    return y.min(), y.max(), (abs(y) == 1).all()
 
 
 def as_labels(loss: Loss, outputs, y):

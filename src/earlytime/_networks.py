@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import single
 from earlytime._blocks import has_primitive
+from earlytime._chunks import first_of, is_chunks
+from earlytime._shards import rows_of
 from earlytime._validation import check_finite, is_concrete
 from jax.extend.core import jaxpr_as_fun
 
@@ -93,16 +95,16 @@ def _is_statistic(node) -> bool:
     return "Variable" in names and "Param" not in names
 
 
-def as_samples(name: str, x) -> jax.Array:
-    """Inputs of a network: whole numbers stay what they are.
+def as_samples(name: str, x) -> Any:
+    """Inputs of a network: whole numbers stay what they are, and chunks chunks.
 
     Raises:
         ValueError: not one sample, or numbers that are not finite.
     """
     if np.ndim(x) < 1 or np.shape(x)[0] < 1:
         raise ValueError(f"{name}: expected at least one sample, shape (n, ...), got {np.shape(x)}")
-    check_finite(name, x)
-    return single(x)
+    check_finite(name, first_of(x))
+    return x if is_chunks(x) else single(x)
 
 
 def applied(apply_fn: Callable, rest: Rest) -> Callable:
@@ -131,8 +133,7 @@ def check_independent(apply_fn: Callable, trained: list, rest: Rest, *inputs, na
     """
     if not is_concrete((trained, rest, inputs)):
         return
-    hosts = [np.asarray(x) for x in inputs]
-    few = [x[np.unique(np.linspace(0, len(x) - 1, _FEW).astype(int))] for x in hosts]
+    few = [rows_of(x, np.unique(np.linspace(0, len(x) - 1, _FEW).astype(int))) for x in inputs]
     backwards = few[0][:1].reshape(-1)[::-1].reshape(few[0][:1].shape)
     samples = np.concatenate([backwards, *few])
     arguments = (trained, rest, samples)
@@ -191,7 +192,7 @@ def slow_in_loops(apply_fn: Callable, trained: list, rest: Rest, x) -> bool:
     """
     if jax.devices()[0].platform != "cpu" or not is_concrete((trained, rest, x)):
         return False
-    leaves, treedef = jax.tree.flatten((trained, rest, x[:1]))
+    leaves, treedef = jax.tree.flatten((trained, rest, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)))
     return _convolves(apply_fn, treedef, tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
 
 

@@ -32,14 +32,14 @@ def split(leaves, frozen):
     return trained, [leaves[i] for i in trained], assemble
 
 
-@functools.partial(jax.jit, static_argnames=("apply_fn", "block_size", "frozen"))
-def stable_share(start, rest, x, rates, diverged_at, *, apply_fn, block_size, frozen):
+@functools.partial(jax.jit, static_argnames=("apply_fn", "block_size", "frozen", "shards"))
+def stable_share(start, rest, x, rates, diverged_at, *, apply_fn, block_size, frozen, shards):
     """2n/λ_max of Σ_l η_l Θ_l at the start: what the learning rates would have to be multiplied with."""
     trained, moving, assemble = split(start, frozen)
     f = applied(apply_fn, rest)
 
     def outputs(moving):
-        return map_blocks(lambda block: f(assemble(moving), block), x, block_size)
+        return map_blocks(lambda block: f(assemble(moving), block), x, block_size, shards)
 
     def kernel_product(u):
         _, pull = jax.vjp(outputs, moving)

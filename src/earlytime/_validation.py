@@ -3,7 +3,10 @@
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from earlytime._chunks import is_chunks
+from earlytime._shards import is_spread, on_its_devices
 
 TRAINED = ("first", "second", "both")
 
@@ -45,9 +48,15 @@ def check_even(name: str, value) -> None:
 def check_finite(name: str, value) -> None:
     """Raise if a concrete array holds an entry that is not finite."""
     if is_concrete(value):
-        bad = int(np.size(value) - np.sum(np.isfinite(np.asarray(value))))
+        bad = _num_not_finite(value)
         if bad:
             raise ValueError(f"{name}: expected finite numbers, got {bad} that are not")
+
+
+def _num_not_finite(value) -> int:
+    if is_spread(value):
+        return int(on_its_devices(lambda value: jnp.sum(~jnp.isfinite(value)), value))
+    return int(np.size(value) - np.sum(np.isfinite(np.asarray(value))))
 
 
 def check_known(name: str, value) -> None:
@@ -127,9 +136,13 @@ def check_some(name: str, x) -> None:
 
 def are_equal(left, right) -> bool:
     """Whether two arrays may be: False only where they can be looked at, or have different shapes."""
-    if left is right or left.shape != right.shape:
+    if left is right or left.shape != right.shape or is_chunks(left) or is_chunks(right):
         return left is right
-    return not is_concrete((left, right)) or np.array_equal(left, right)
+    if not is_concrete((left, right)):
+        return True
+    if is_spread(left) or is_spread(right):
+        return bool(on_its_devices(jnp.array_equal, left, right))
+    return np.array_equal(left, right)
 
 
 def check_may_be_symmetric(name: str, operator) -> None:

@@ -15,6 +15,7 @@ from earlytime._arrays import AnyArray, Whole, floating
 from earlytime._blocks import fitting_block, sum_blocks
 from earlytime._labels import as_labels, check_labels
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
+from earlytime._shards import shards_of
 from earlytime._validation import check_finite, check_shape, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.losses import Loss, resolve_loss
@@ -117,13 +118,14 @@ def gauss_newton(
     check_labels(loss, outputs, y)
     check_independent(apply_fn, trained, rest, x)
     size = sum(leaf.size for leaf in trained)
-    parts = (Partial(apply_fn), Partial(resolve_loss(loss)), trained, rest, x, as_labels(loss, outputs, y))
+    labels = as_labels(loss, outputs, y)
+    parts = (Partial(apply_fn), Partial(resolve_loss(loss)), trained, rest, shards_of(x), x, labels)
     return Operator(
         Partial(_gauss_newton_product, *parts), Partial(_gauss_newton_matrix, *parts), (size, size), cheap_dense=False
     )
 
 
-def _gauss_newton_product(apply_fn, loss_fn, trained, rest, x, y, u):
+def _gauss_newton_product(apply_fn, loss_fn, trained, rest, shards, x, y, u):
     f, (flat, unravel) = applied(apply_fn, rest), ravel_pytree(trained)
     direction = unravel(u.astype(flat.dtype))
 
@@ -135,7 +137,7 @@ def _gauss_newton_product(apply_fn, loss_fn, trained, rest, x, y, u):
         return jax.vjp(lambda p: f(p, inputs), trained)[1](curved)[0]
 
     block_size = fitting_block(functools.partial(f, trained), x)
-    return ravel_pytree(sum_blocks(of_block, (x, y), block_size))[0] / x.shape[0]
+    return ravel_pytree(sum_blocks(of_block, (x, y), block_size, shards))[0] / x.shape[0]
 
 
 def _gauss_newton_matrix(*parts):

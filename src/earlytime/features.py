@@ -29,7 +29,7 @@ class EarlyTimeFeatures(NamedTuple):
 
     linear: float | Float[Array, ""]
     constant: float | Float[Array, ""]
-    norm: tuple[float, float, float] | None
+    norm: tuple[Real, Real, Real] | None
 
     def __call__(self, x: Num[AnyArray, "n d"]) -> Float[Array, "n p"]:
         x = floating("x", x)
@@ -39,7 +39,7 @@ class EarlyTimeFeatures(NamedTuple):
         return jnp.concatenate(columns, axis=1)
 
 
-def norm_feature(theta: tuple[float, float, float], x: Num[AnyArray, "n d"]) -> Float[Array, " n"]:
+def norm_feature(theta: tuple[Real, Real, Real], x: Num[AnyArray, "n d"]) -> Float[Array, " n"]:
     r"""q(x) = ϑ₀ + ϑ₁(‖x‖/√d - 1) + ϑ₂(‖x‖/√d - 1)², what the second layer sees of the norm.
 
     Source: Hu et al. 2020, Theorem 3.5.

@@ -11,6 +11,7 @@ from earlytime._arrays import AnyArray, Real, Steps, Whole, single
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
 from earlytime._labels import as_labels, check_labels
 from earlytime._networks import applied, check_independent, check_outputs, partition, slow_in_loops
+from earlytime._shards import shards_of
 from earlytime._stable_rates import limits_wanted, split, stable_share
 from earlytime._stepwise import Row, first_state, step_by_step
 from earlytime._training_checks import check_batches, check_optimizer, check_record_steps, rates_per_leaf
@@ -19,7 +20,8 @@ from earlytime.losses import Loss, resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
 from jaxtyping import Array, Int, Num, PRNGKeyArray, PyTree
 
-_STATIC = ("apply_fn", "optimizer", "observe", "summarize", "block_size", "frozen", "loss_fn", "batch_size", "part")
+_OPTIONS = ("apply_fn", "optimizer", "observe", "summarize", "loss_fn", "block_size", "batch_size")
+_STATIC = (*_OPTIONS, "frozen", "spread", "part")
 # A loss beyond this multiple of its first value will not come back.
 _DIVERGED = 1e6
 
@@ -58,7 +60,7 @@ def train(
         apply_fn: f(params, x: (n, ...)) -> (n,) or (n, k); it must treat the samples independently.
         params: the pytree to start from, any. Its floating-point leaves are trained, in float32 at least; whole
             numbers, random keys, None, functions and flax.nnx's statistics ride along.
-        x: (n, ...) inputs.
+        x: (n, ...) inputs; those of `devices.shard_samples` stay spread.
         y: (n,) or (n, k) labels.
         learning_rate: η, one number or a pytree prefix of params; 0.0 freezes a layer. None with an optimizer.
         num_steps: the last step.
@@ -136,6 +138,7 @@ def train(
     slow = slow_in_loops(apply_fn, trained, rest, x) and is_concrete((state, y, rates, num_steps, momentum, key))
     block_size = block_size or fitting_block(functools.partial(applied(apply_fn, rest), trained), x, whole=slow)
     fixed = {"apply_fn": apply_fn, "frozen": frozen, "block_size": block_size}
+    shards = shards_of(x)
     # What has no value yet is NaN, which says nothing about the run.
     with jax.debug_nans(False):
         begin = first_state(trained, rest, frozen, outputs, beta, optimizer, state)
@@ -159,6 +162,7 @@ def train(
             summarize=summarize,
             loss_fn=loss_fn,
             batch_size=batch_size,
+            spread=(shards, shards_of(x_test)),
             **fixed,
         )
         run: Any
@@ -168,7 +172,7 @@ def train(
             run = program(trained, begin, *arguments)
         looks = int(run.diverged_at) >= 0 if is_concrete(run.diverged_at) else limits_wanted.get()
         if looks and optimizer is None:
-            share = stable_share(trained, rest, x, rates, run.diverged_at, **fixed)
+            share = stable_share(trained, rest, x, rates, run.diverged_at, shards=shards, **fixed)
             run = run._replace(stable_learning_rate=jax.tree.map(lambda rate: rate * share, learning_rate))
     final = rest.join(run.params)
     return run._replace(params=final, state=run.state._replace(params=final))
@@ -198,10 +202,11 @@ def _train(
     frozen,
     loss_fn,
     batch_size,
+    spread,
     part="whole",
 ):
     """Train and record; or a single step, or a single record, as parts of a loop in Python."""
-    n = x.shape[0]
+    n, (shards, test_shards) = x.shape[0], spread
     trained, moving, assemble = split(start, frozen)
     f = applied(apply_fn, rest)
     everywhere = x if x_test is None else jnp.concatenate([x, x_test])  # one forward pass to compile
@@ -213,17 +218,23 @@ def _train(
 
     def loss_and_gradient(moving, step):
         gradient = jax.value_and_grad(block_loss)
-        samples = (x, y) if batch_size is None else batch(step)
-        return sum_blocks(lambda block, weights: gradient(moving, block, weights), samples, block_size)
+        samples, weights = ((x, y), None) if batch_size is None else batch(step)
+        return sum_blocks(lambda block, weights: gradient(moving, block, weights), samples, block_size, shards, weights)
 
     def batch(step):
         epoch, position = jnp.divmod(step, n // batch_size)
         order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
         chosen = jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
-        return x[chosen], y[chosen]
+        return ((x[chosen], y[chosen]), None) if shards is None else shards.rows((x, y), chosen)
 
-    def outputs(moving, inputs):
-        return map_blocks(lambda block: f(assemble(moving), block), inputs, block_size)
+    def outputs(moving, inputs, shards=None):
+        return map_blocks(lambda block: f(assemble(moving), block), inputs, block_size, shards)
+
+    def all_outputs(moving):
+        if shards is None and test_shards is None:
+            return jnp.split(outputs(moving, everywhere), [n])
+        of_train = outputs(moving, x, shards)  # what is spread stays where it is
+        return of_train, of_train[:0] if x_test is None else outputs(moving, x_test, test_shards)
 
     def mark(step, loss, first_loss, diverged_at):
         first_loss = jnp.where(jnp.isnan(first_loss), loss, first_loss)
@@ -251,7 +262,7 @@ def _train(
 
     def record(carry):
         moving, step, first_loss, diverged_at, velocity = carry
-        train_outputs, test_outputs = jnp.split(outputs(moving, everywhere), [n])
+        train_outputs, test_outputs = all_outputs(moving)
         train_loss = jnp.mean(loss_fn(train_outputs, y))
         first_loss, diverged_at = mark(step, train_loss, first_loss, diverged_at)
         test_loss = jnp.nan if y_test is None else jnp.mean(loss_fn(test_outputs, y_test))

@@ -11,7 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, floating, real
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
+from earlytime._chunks import Chunks, drawn, first_of, is_chunks
+from earlytime._feature_kernels import feature_kernel
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
+from earlytime._shards import shards_of
 from earlytime._validation import are_equal, check_no_negative, check_not_negative, check_some, check_symmetric
 from earlytime.operators import Operator, low_rank
 from jax.flatten_util import ravel_pytree
@@ -22,8 +25,8 @@ from jaxtyping import Array, Float, Num, PyTree
 def tangent_kernel(
     apply_fn: Callable,
     params: PyTree,
-    x: Num[AnyArray, "n ..."],
-    x2: Num[AnyArray, "n2 ..."] | None = None,
+    x: Num[AnyArray, "n ..."] | Chunks,
+    x2: Num[AnyArray, "n2 ..."] | Chunks | None = None,
 ) -> Operator:
     r"""The empirical tangent kernel $\Theta(x, x') = \nabla_\theta f(x) \cdot \nabla_\theta f(x')$.
 
@@ -35,7 +38,7 @@ def tangent_kernel(
         apply_fn: f(params, x: (n, ...)) -> (n,) or (n, k); it must treat the samples independently.
         params: any pytree. Its floating-point leaves are the parameters, computed with in float32 at least; whole
             numbers, random keys, None, functions and flax.nnx's statistics ride along.
-        x: (n, ...) inputs.
+        x: (n, ...) inputs; those of `devices.shard_samples` stay spread.
         x2: (n2, ...) inputs of the columns; x if not given.
 
     Returns:
@@ -54,10 +57,12 @@ def tangent_kernel(
     trained, rest = partition(params)
     x = as_samples("x", x)
     x2 = x if x2 is None or x2 is x else as_samples("x2", x2)
-    sizes = [check_outputs(apply_fn, trained, rest, each, on=name).size for name, each in (("x", x), ("x2", x2))]
-    check_independent(apply_fn, trained, rest, *([x] if x2 is x else [x, x2]))
+    few = [first_of(each) for each in (x, x2)]
+    outputs = [check_outputs(apply_fn, trained, rest, each, on=name) for name, each in zip(("x", "x2"), few)]
+    check_independent(apply_fn, trained, rest, *(few[:1] if x2 is x else few))
+    sizes = (each.shape[0] * out.size // len(out) for each, out in zip((x, x2), outputs))
     return Operator(
-        Partial(_tangent_product, Partial(apply_fn), trained, rest, x, x2),
+        Partial(_tangent_product, Partial(apply_fn), trained, rest, (shards_of(x), shards_of(x2)), x, x2),
         Partial(_tangent_matrix, Partial(apply_fn), trained, rest, x, x2),
         tuple(sizes),
         cheap_dense=False,
@@ -65,7 +70,7 @@ def tangent_kernel(
     )
 
 
-def _tangent_product(apply_fn, trained, rest, x, x2, u):
+def _tangent_product(apply_fn, trained, rest, shards, x, x2, u):
     f = applied(apply_fn, rest)
     block_size = fitting_block(functools.partial(f, trained), x)
 
@@ -75,13 +80,14 @@ def _tangent_product(apply_fn, trained, rest, x, x2, u):
         weighted = (weights[:, None].astype(out.dtype) * u_block.astype(out.dtype)).reshape(out.shape)
         return vjp(weighted)[0]
 
-    direction = sum_blocks(pull, (x2, u.reshape(x2.shape[0], -1)), block_size)
+    direction = sum_blocks(pull, (x2, u.reshape(x2.shape[0], -1)), block_size, shards[1])
     push = lambda inputs: jax.jvp(lambda p: f(p, inputs), (trained,), (direction,))[1]
-    return map_blocks(push, x, block_size).reshape(-1)
+    return map_blocks(push, x, block_size, shards[0]).reshape(-1)
 
 
 def _tangent_matrix(apply_fn, trained, rest, x, x2):
     f = applied(apply_fn, rest)
+    x, x2 = drawn(x), drawn(x2)
     jacobian = jax.vmap(jax.jacrev(lambda p, sample: f(p, sample[None]).reshape(-1)), (None, 0))
     rows = jacobian(trained, x)
     columns = rows if x2 is x else jacobian(trained, x2)
@@ -126,7 +132,9 @@ def _kernel_of_output(trained, rest, x, a, *, apply_fn, k):
     return sum(leaf @ leaf.T for leaf in flat)
 
 
-def linear_kernel(features: Callable, x: Num[AnyArray, "n d"], x2: Num[AnyArray, "n2 d"] | None = None) -> Operator:
+def linear_kernel(
+    features: Callable, x: Num[AnyArray, "n d"] | Chunks, x2: Num[AnyArray, "n2 d"] | Chunks | None = None
+) -> Operator:
     r"""The kernel of a linear model, $\Theta^{lin}(x, x') = \psi(x) \cdot \psi(x')$.
 
     Args:
@@ -148,6 +156,8 @@ def linear_kernel(features: Callable, x: Num[AnyArray, "n d"], x2: Num[AnyArray,
     """
     for name, inputs in (("x", x), ("x2", x if x2 is None else x2)):
         check_some(name, inputs)
+    if is_chunks(x) or is_chunks(x2):
+        return feature_kernel(features, x, x if x2 is None else x2)
     psi = jnp.asarray(features(floating("x", x)))
     return low_rank(psi, psi if x2 is None else jnp.asarray(features(floating("x2", x2))))
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from earlytime._arrays import AnyArray, floating
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
+from earlytime._chunks import Chunks, drawn, first_of, is_chunks
+from earlytime._shards import shards_of
 from earlytime._validation import check_finite, check_some, check_trained
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import TwoLayerParams
@@ -19,7 +21,7 @@ _NEURON_BLOCK = 4096
 
 
 def two_layer_kernel(
-    params: TwoLayerParams, x: Num[AnyArray, "n dim"], activation: Activation, *, trained: str
+    params: TwoLayerParams, x: Num[AnyArray, "n dim"] | Chunks, activation: Activation, *, trained: str
 ) -> Operator:
     r"""The tangent kernel of a two-layer network, layer by layer.
 
@@ -36,7 +38,7 @@ def two_layer_kernel(
 
     Args:
         params: of `two_layer`.
-        x: (n, d) inputs.
+        x: (n, d) inputs; those of `devices.shard_samples` stay spread.
         activation: the network's.
         trained: "first", "second" or "both" layers.
 
@@ -48,11 +50,11 @@ def two_layer_kernel(
     """
     check_trained(trained)
     check_some("x", x)
-    check_finite("x", x)
-    x = floating("x", x)
+    check_finite("x", first_of(x))
+    x = x if is_chunks(x) else floating("x", x)
     product, matrix = _two_layer_parts(resolve_activation(activation), trained)
     return Operator(
-        Partial(product, params, x),
+        Partial(product, params, shards_of(x), x),
         Partial(matrix, params, x),
         (x.shape[0], x.shape[0]),
         cheap_dense=True,
@@ -71,7 +73,7 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
         phi_z, slope = jax.jvp(phi, (z,), (jnp.ones_like(z),))
         return slope * params.v[None, :] / math.sqrt(width * dim), phi_z / math.sqrt(width)
 
-    def product(params, x, u):
+    def product(params, shards, x, u):
         block_size = fitting_block(functools.partial(features, params), x)
 
         def pull(block, weights):
@@ -80,16 +82,17 @@ def _two_layer_parts(phi: Callable, trained: str) -> tuple[Callable, Callable]:
             u_block = u_block * weights.astype(u_block.dtype)
             return (u_block[:, None] * slopes).T @ inputs, u_block @ values
 
-        direction_w, direction_v = sum_blocks(pull, (x, u), block_size)
+        direction_w, direction_v = sum_blocks(pull, (x, u), block_size, shards)
 
         def push(inputs):
             slopes, values = features(params, inputs)
             from_first = jnp.sum(slopes * (inputs @ direction_w.T), axis=1)
             return float(first) * from_first + float(second) * (values @ direction_v)
 
-        return map_blocks(push, x, block_size)
+        return map_blocks(push, x, block_size, shards)
 
     def matrix(params, x):
+        x = drawn(x)
         width = params.w.shape[0]
 
         def neurons(block, weights):

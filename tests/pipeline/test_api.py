@@ -156,7 +156,7 @@ def test_a_formula_that_does_not_end_is_refused(text):
 
 def test_signatures_are_as_the_source_has_them():
     assert signature(kernels.linear_kernel) == (
-        "(features: Callable, x: Num[AnyArray, 'n d'], x2: Num[AnyArray, 'n2 d'] | None=None)",
+        "(features: Callable, x: Num[AnyArray, 'n d'] | Chunks, x2: Num[AnyArray, 'n2 d'] | Chunks | None=None)",
         "Operator",
     )
     assert signature(kernels.gradient_norms)[1] == "Float[Array, 'n']"
