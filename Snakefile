@@ -110,5 +110,5 @@ rule notebook:
         {QUICKLY} XLA_PYTHON_CLIENT_PREALLOCATE=false \
             NPROC={threads} OMP_NUM_THREADS={threads} \
             exec {sys.executable:q} pipeline/run_notebook.py {wildcards.name:q} --profile {PROFILE} --parameters {params.parameters:q} \
-            --started {STARTED} --parent {PARENT}
+            --started {STARTED} --checked --parent {PARENT}
         """

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 import yaml
 from earlytime import claims
+from fingerprint import load_profile
 from run_notebook import declared_parameters
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +140,9 @@ def test_every_claim_is_recorded_with_what_it_was_run_with(name):
     for _ in range(3):  # names made from it, and from those: variables, and what a function or a class gives
         ours |= set().union(*(_given_by(node) for node in ast.walk(tree) if _names(node) & ours))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    for call in (call for call in calls if getattr(call.func, "attr", "") == "record_claim"):
+    recorded = [call for call in calls if getattr(call.func, "attr", "") == "record_claim"]
+    assert recorded or "et.record_measured(" in code_of(name)
+    for call in recorded:
         sizes = {keyword.arg: keyword.value for keyword in call.keywords}.get("sizes")
         assert sizes is not None and _names(sizes) & ours, ast.unparse(call)
 
@@ -164,7 +167,7 @@ def test_the_table_of_contents_has_every_notebook():
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
 def test_profiles_name_parameters_of_notebooks(profile):
-    for name, parameters in (yaml.safe_load(profile.read_text()) or {}).items():
+    for name, parameters in load_profile(profile.stem).items():
         assert (parameters or {}).keys() <= declared_parameters(SOURCES[name]).keys()
         assert "results_path" not in (parameters or {})
 
