@@ -62,7 +62,7 @@ class Sweep(NamedTuple):
 
 
 def load_sweep(file: Path) -> Sweep:
-    """Read a sweep; **raises** `ValueError`, in one line that names the file and the key. Values are not yet checked."""
+    """Read a sweep, whose values are not yet checked; **raises** `ValueError`, a line with the file and the key."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*\.yaml", file.name):
         raise ValueError(f"{file}: expected a name of letters, digits, _ and -, and then .yaml")
     given = _read(file)
@@ -127,7 +127,9 @@ def _read(file: Path) -> dict:
         raise ValueError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ValueError(f"{file}: cannot be read: it is nested too deeply") from None
-    return _mapping(file, "a sweep", content)
+    for key, value in _mapping(file, "a sweep", content).items():
+        _plain(file, key, value)
+    return content
 
 
 def _refuser(file: Path) -> Callable[[str, Mapping, tuple[str, ...]], None]:
@@ -144,8 +146,6 @@ def _refuser(file: Path) -> Callable[[str, Mapping, tuple[str, ...]], None]:
 def _mapping(file: Path, key: str, value: Any) -> dict:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise ValueError(f"{file}: {key}: expected names with values, got {_short(value)}")
-    for name, each in value.items():
-        _plain(file, f"{key}: {name}", each)
     return value
 
 
@@ -222,7 +222,7 @@ def _drawn(file: Path, key: str, values: Any) -> Callable[[np.random.Generator],
     if not isinstance(values, dict):
         raise ValueError(f"{file}: {key}: expected a list, or low and high, got {_short(values)}")
     _refuser(file)(key, values, SAMPLE_KEYS)
-    low, high, log, step = (values.get(name) for name in SAMPLE_KEYS)
+    low, high, log, step = (values.get(name) for name in SAMPLE_KEYS)  # type: Any, Any, Any, Any
     numbers = all(type(end) in (int, float) for end in (low, high))
     if not numbers or not low < high or (log and low <= 0) or not isinstance(log, (bool, type(None))):
         raise ValueError(f"{file}: {key}: expected low < high, both above 0 with log: yes, got {_short(values)}")

@@ -38,8 +38,15 @@ def draw(table: pandas.DataFrame, plot: Mapping[str, str]) -> Figure:
         colours = [plotting.PALETTE[i % len(plotting.PALETTE)] for i in range(rows[hue].nunique())]
         style |= {"hue": hue, "palette": colours}
     grid = seaborn.relplot(
-        rows, x=plot["x"], y="mean", col=col, kind={"line": "line", "points": "scatter"}[kind], height=3.8,
-        aspect=1.1 if col else 1.5, col_wrap=min(3, rows[col].nunique() or 1) if col else None, **style,
+        rows,
+        x=plot["x"],
+        y="mean",
+        col=col,
+        kind={"line": "line", "points": "scatter"}[kind],
+        height=3.8,
+        aspect=1.1 if col else 1.5,
+        col_wrap=min(3, rows[col].nunique() or 1) if col else None,
+        **style,
     )
     grid.set(**{f"{axis}scale": "log" for axis in plot.get("log", "")}, xlabel=plot["x"], ylabel=plot["y"])
     grid.set_titles("{col_name}")

@@ -22,9 +22,14 @@ def point_file(sweep: Sweep, name: str) -> Path:
     return folder(sweep) / "points" / f"{name}.json"
 
 
-def executed_notebook(sweep: Sweep, name: str, error: str) -> Path:
+def executed_notebook(sweep: Sweep, name: str, *, failed: bool) -> Path:
     """Where the executed notebook of a point is kept, if it is."""
-    return folder(sweep) / ("failed" if error else "notebooks") / f"{name}.ipynb"
+    return folder(sweep) / ("failed" if failed else "notebooks") / f"{name}.ipynb"
+
+
+def last_words(sweep: Sweep, name: str) -> Path:
+    """What a point has printed whose process was ended, past Python; it has no executed notebook."""
+    return folder(sweep) / "failed" / f"{name}.txt"
 
 
 def sweep_fingerprint(sweep: Sweep) -> dict[str, str]:
@@ -92,8 +97,10 @@ def prepare(sweep: Sweep, missing: list[Point]) -> None:
     for path in (folder(sweep) / "points").glob(".*"):
         remove(path)
     for point in missing:
-        for path in (point_file(sweep, point.name), *(executed_notebook(sweep, point.name, e) for e in ("", "x"))):
-            remove(path)
+        remove(point_file(sweep, point.name))
+        for failed in (True, False):
+            remove(executed_notebook(sweep, point.name, failed=failed))
+        remove(last_words(sweep, point.name))
     remove(folder(sweep) / "work")
     (folder(sweep) / "work/claimed").mkdir(parents=True)
     names = [point.name for point in missing]

@@ -18,7 +18,9 @@ from traitlets.config import Config
 class _Publisher(DisplayPublisher):
     """What `display` gets, as outputs of the cell; one that is updated is changed where it is."""
 
-    def publish(self, data, metadata=None, *, transient=None, update=False, **_):
+    shell: "Shell"
+
+    def publish(self, data, metadata=None, source=None, *, transient=None, update=False, **_):
         name = (transient or {}).get("display_id")
         output = new_output("display_data", data=data, metadata=metadata or {})
         if update and name in self.shell.displays:
@@ -31,6 +33,8 @@ class _Publisher(DisplayPublisher):
 
 class _Hook(DisplayHook):
     """A cell's last value."""
+
+    shell: "Shell"
 
     def write_output_prompt(self):
         pass
@@ -63,6 +67,8 @@ class _Stream(io.TextIOBase):
 
 class Shell(InteractiveShell):
     """Runs cells and keeps what they put out. It has no thread of its own, and may be forked."""
+
+    kernel: None  # is there only where figures are drawn
 
     display_pub_class = Type(_Publisher)
     displayhook_class = Type(_Hook)

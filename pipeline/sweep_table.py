@@ -35,8 +35,8 @@ class Made(NamedTuple):
 
 
 def made_files(sweep: Sweep) -> Made:
-    return Made(*(folder(sweep) / name for name in ("table.csv", "table.parquet", "summary.ipynb", "summary.html")),
-                folder(sweep) / "sweep.json")
+    names = ("table.csv", "table.parquet", "summary.ipynb", "summary.html", "sweep.json")
+    return Made._make(folder(sweep) / name for name in names)
 
 
 def made_of(sweep: Sweep) -> dict[str, str]:
@@ -76,7 +76,7 @@ def rows_of(sweep: Sweep, point: Point, content: dict[str, Any]) -> Iterator[dic
         "point": point.name,
         "notebook": sweep.notebook,
         "repeat": point.repeat,
-        **{name: json.dumps(value) if isinstance(value, (list, dict)) else value for name, value in point.parameters.items()},
+        **{name: _cell(value) for name, value in point.parameters.items()},
         **{name: run.get(name) for name in ("seconds_compiling", "device", "revision", "dirty")},
         **{name: content[name] for name in ("seconds", "peak_memory", "started", "error")},
     }
@@ -95,11 +95,21 @@ def rows_of(sweep: Sweep, point: Point, content: dict[str, Any]) -> Iterator[dic
             mean, verdict = sum(values) / len(values), verdicts.get((name, case), "") if kind == "claim" else ""
             found = True
             yield common | {
-                "kind": kind, "name": name, "case": case, "mean": mean, "low": low, "high": high,
-                "num_values": len(values), "verdict": verdict,
+                "kind": kind,
+                "name": name,
+                "case": case,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "num_values": len(values),
+                "verdict": verdict,
             }
     if not found:
         yield common | {"kind": "", "name": "", "case": "", "num_values": 0, "verdict": ""}
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
 def make_table(sweep: Sweep):
@@ -111,8 +121,8 @@ def make_table(sweep: Sweep):
 
     parameters = list(sweep.points[0].parameters)
     if taken := sorted(set(parameters) & set(COLUMNS)):
-        raise ValueError(f"{sweep.notebook}: {', '.join(taken)}: parameters that have the name of a column of the table")
-    rows = []
+        raise ValueError(f"{sweep.notebook}: {', '.join(taken)}: expected no parameter with a column's name")
+    rows: list[dict[str, Any]] = []
     for point in sweep.points:
         content = read_point(sweep, point.name)
         if content is None:
@@ -138,7 +148,7 @@ def summary(sweep: Sweep, failed: int) -> nbformat.NotebookNode:
     cells = [new_markdown_cell(text), new_code_cell(code)]
     cells += [new_code_cell(f"draw(table, {plot!r});") for plot in sweep.plots]
     if failed:
-        show = "table.loc[table['error'] != '', [name for name in varied if name != 'point'] + ['error']].drop_duplicates()"
+        show = "table.loc[table['error'] != '', [*(set(varied) - {'point'}), 'error']].drop_duplicates()"
         cells += [new_markdown_cell("## Runs that failed"), new_code_cell(show)]
     return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
 
@@ -148,7 +158,7 @@ def publish(sweep: Sweep) -> None:
     from nbconvert import HTMLExporter
 
     made, fingerprint, table = made_files(sweep), made_of(sweep), make_table(sweep)
-    beside = Made(*(folder(sweep) / "work" / path.name for path in made))
+    beside = Made._make(folder(sweep) / "work" / path.name for path in made)
     table.to_csv(beside.csv, index=False)
     table.to_parquet(beside.parquet, index=False)
     failed = table.loc[table["error"] != "", "point"].nunique()

@@ -21,11 +21,12 @@ from typing import Any
 
 import nbformat
 from current import changed, remove
+from earlytime import _results_files, _versions
 from job import end_with
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from sweep import Point, Sweep, load_sweep
-from sweep_points import claimed, executed_notebook, folder, point_file, sweep_fingerprint, write_point
+from sweep_points import claimed, executed_notebook, folder, last_words, point_file, sweep_fingerprint, write_point
 from sweep_shell import Shell, make_shell, one_line, run_cells
 
 SECONDS_BETWEEN_LINES = 10
@@ -89,6 +90,7 @@ class Worker:
         for _ in range(TRIES):
             remove(work)
             work.mkdir()
+            (work / "output.txt").touch()
             started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
             said, killed, memory = self._watch(point, work, clock + self.sweep.limit)
             if not killed or time.monotonic() - clock >= self.sweep.limit:
@@ -99,6 +101,8 @@ class Worker:
             what = f"stopped after {self.sweep.limit:g} s, the limit of the sweep" if after else f"ended by {killed}"
             error = f"{said.get('at', 'start')}: {what}"
         results = work / "results.json"
+        if error and not executed_notebook(self.sweep, point.name, failed=True).exists():
+            os.replace(work / "output.txt", last_words(self.sweep, point.name))
         return {
             "notebook": self.sweep.notebook,
             "parameters": point.parameters,
@@ -118,14 +122,16 @@ class Worker:
             os.close(ours)
             self._be_the_run(point, work, theirs)
         os.close(theirs)
-        said, text, ended = {}, b"", False
+        said: dict[str, Any] = {}
+        text, heard, ended = b"", True, False
         try:
             while not ended and time.monotonic() < until:
-                if select.select([ours], [], [], LOOK)[0]:
+                if not heard:
+                    time.sleep(0.005)
+                elif select.select([ours], [], [], LOOK)[0]:
                     more = os.read(ours, 1 << 16)
-                    text, ended = text + more, not more
-                else:
-                    ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+                    text, heard = text + more, bool(more)
+                ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
                 self.progress.tell()
                 if os.getppid() != self.parent:
                     raise RuntimeError("the sweep that started this job is gone")
@@ -151,21 +157,19 @@ class Worker:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
             # What is printed past Python. Nobody answers a question.
-            for stream, place in enumerate((os.devnull, work / "output.txt", work / "output.txt")):
-                os.dup2(os.open(place, os.O_CREAT | os.O_RDWR | os.O_APPEND), stream)
+            output = str(work / "output.txt")
+            for stream, place in enumerate((os.devnull, output, output)):
+                os.dup2(os.open(place, os.O_RDWR | os.O_APPEND), stream)
             results = work / "results.json"
-            notebook = parameterize_notebook(
-                self.source, {**point.parameters, "results_path": str(results)}, kernel_name="python3", language="python"
-            )
+            parameters = {**point.parameters, "results_path": str(results)}
+            notebook = parameterize_notebook(self.source, parameters, kernel_name="python3", language="python")
             clock = time.monotonic()
             error = run_cells(self.shell, notebook, lambda at: say(at=at))
             seconds = round(time.monotonic() - clock, 3)
             if results.exists():
-                from earlytime import _results_files
-
                 _results_files.add({}, str(results))  # what it cost in the end
             if error or self.sweep.keep:
-                nbformat.write(notebook, executed_notebook(self.sweep, point.name, error))
+                nbformat.write(notebook, executed_notebook(self.sweep, point.name, failed=bool(error)))
             say(error=error, seconds=seconds)
         except BaseException as error:
             say(error=one_line(error))
@@ -187,6 +191,7 @@ def work(file: Path, *, started: float, parent: int) -> None:
     source = load_notebook_node(f"notebooks/{sweep.notebook}.ipynb")
     import_modules(source)
     shell = make_shell(figures=sweep.keep)
+    _versions.revision()  # is asked of git once
     worker = Worker(sweep, shell, source, Progress(sweep, set(names), started), parent)
     by_name = {point.name: point for point in sweep.points}
     for point in claimed(sweep, [by_name[name] for name in names if name in by_name]):
