@@ -58,6 +58,8 @@ class _Stream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         last = self.shell.outputs[-1] if self.shell.outputs else None
+        if not text:
+            return 0
         if last is not None and last.get("name") == self.name:
             last.text += text
         else:
