@@ -159,8 +159,8 @@ def test_nothing_that_a_run_leaves_reaches_the_next(checkout):
 def test_a_run_beside_others_records_the_bits_of_a_fresh_kernel(tmp_path, monkeypatch):
     """After one in float64, and after one that failed, which wants more memory than there is."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("NPROC", "1")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for variable in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(variable, "2")
     name = f"bits_{os.getpid()}"
     file, place = tmp_path / f"{name}.yaml", Path("_build/sweeps", name)
     points = [
