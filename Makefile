@@ -3,6 +3,8 @@
 # make pdf [PROFILE=...]                   the built book as one PDF, printed by Chromium
 # make bench                               time the module against what else there is; for the page Performance
 # make bundle [PROFILE=...]                pack what a profile's notebooks made: make book RESULTS=FILE renders it
+# make sweep SWEEP=FILE.yaml [DRY=1] [RETRY=yes]
+#                                          run a notebook at many parameters: a table, and a summary with plots
 # make stability [PROFILE=...] [SEEDS="101 202"] [CLUSTER=...]
 #                                          run the notebooks with other seeds too: which verdicts stand
 # make check                               lint, format and types: ruff and mypy
@@ -27,7 +29,7 @@ PYTHON ?= python3
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: book pdf bench bundle stability check test test-all test-jax-versions test-mutants test-book test-colab test-newest setup a-gpu setup-gpu setup-slurm lock address clean
+.PHONY: book pdf bench bundle sweep stability check test test-all test-jax-versions test-mutants test-book test-colab test-newest setup a-gpu setup-gpu setup-slurm lock address clean
 
 PROFILES := $(basename $(notdir $(wildcard pipeline/profiles/*.yaml)))
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
@@ -86,6 +88,15 @@ stability: setup $(if $(SLURM),setup-slurm)
 	  $(call run,$(PROFILE)-seed-$$seed,runs) || exit 1; \
 	done
 	$(VENV_PYTHON) pipeline/stability.py $(PROFILE) $(SEEDS)
+
+# A variable of the command line reaches the shell in its environment, where no quote can end it. With DRY, what would run.
+sweep: setup
+	@test -n "$$SWEEP" || { echo "which one? make sweep SWEEP=sweeps/kernel_gap.yaml" >&2; exit 1; }
+ifdef DRY
+	@$(VENV_PYTHON) pipeline/sweep.py "$$SWEEP" $(if $(filter yes,$(RETRY)),--retry)
+else
+	@$(VENV_PYTHON) -m snakemake --snakefile pipeline/sweep.smk --config sweep="$$SWEEP" retry=$(if $(filter yes,$(RETRY)),yes,no)
+endif
 
 # Of the book as it is built.
 pdf: setup

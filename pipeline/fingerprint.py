@@ -132,7 +132,7 @@ def book_fingerprint(profile: str, others: dict[str, Path]) -> dict[str, str]:
     """Hashes of all that the pages show or are made with; `others` as in `current.other_results`."""
     build = Path("_build", profile)
     return {
-        "text": folder_hash(Path("book")),
+        "text": digest(folder_hash(Path("book")), folder_hash(Path("sweeps"))),
         "configuration": digest(file_hash(Path("_config.yml")), file_hash(Path("_toc.yml"))),
         "program that builds it": folder_hash(Path("pipeline"), "*.py"),
         "profiles": folder_hash(Path("pipeline/profiles")),  # the claims say which of them reaches a size

@@ -13,7 +13,7 @@ def run_job(work: Callable[[], None], *, parent: int) -> int:
     When the process that started this one, `parent`, is gone, this one ends before another build can have come to its
     jobs: a job that went on would publish into that one.
     """
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     try:
         work()
     except KeyboardInterrupt:
@@ -24,7 +24,8 @@ def run_job(work: Callable[[], None], *, parent: int) -> int:
     return 0
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """End this process within a second when the one that started it is gone."""
     while os.getppid() == parent:
         time.sleep(0.1)
     os._exit(1)

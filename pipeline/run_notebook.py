@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,19 +66,16 @@ def _checks_parameters(statement: ast.stmt) -> bool:
     return any(isinstance(call, ast.Attribute) and call.attr == "check_parameters" for call in calls)
 
 
-def check_values(source: Path, parameters: dict[str, object]) -> None:
-    """Refuse parameters by the notebook's own rules, as its first cells would, but without a kernel.
+def rules_of(source: Path) -> Callable[[dict[str, object]], None]:
+    """A notebook's own rules: a function that refuses parameters as its first cells would, but without a kernel.
 
     Executed are two of its statements: the import of the rules, and the call of `check_parameters`, where the
-    names of the parameters cell have their defaults or what is given here, and nothing else has a name.
+    names of the parameters cell have their defaults or what is given, and nothing else has a name.
 
-    **Raises** `ValueError`, in one line that names the notebook and the parameter.
+    **Raises** `ValueError` for a notebook that has no such statements; what it returns raises `ValueError`, in one
+    line that names the notebook and the parameter.
     """
     declared = declared_parameters(source)
-    # papermill writes a name as it is into the notebook, where one may be a whole program
-    if strange := [name for name in parameters if not name.isidentifier() or name.startswith("_")]:
-        raise ValueError(f"{source}: {strange[0]!r}: expected the name of a parameter")
-    values = {**declared, **parameters, "results_path": ""}
     statements = list(_top_statements(source))
     code = []
     for what, found in {
@@ -90,12 +87,25 @@ def check_values(source: Path, parameters: dict[str, object]) -> None:
         code += found
     import earlytime  # takes seconds, and where nothing must run nothing is checked
 
-    try:
-        exec(compile(ast.Module(code, []), source, "exec"), {**values, "et": earlytime})
-    except Exception as error:
-        raise ValueError(f"{source}: {error}") from error
-    if unknown := sorted(set(parameters) - set(declared)):
-        raise ValueError(f"{source}: {unknown[0]}: this notebook has no such parameter")
+    checks = compile(ast.Module(code, []), source, "exec")
+
+    def check(parameters: dict[str, object]) -> None:
+        # papermill writes a name as it is into the notebook, where one may be a whole program
+        if strange := [name for name in parameters if not name.isidentifier() or name.startswith("_")]:
+            raise ValueError(f"{source}: {strange[0]!r}: expected the name of a parameter")
+        try:
+            exec(checks, {**declared, **parameters, "results_path": "", "et": earlytime})
+        except Exception as error:
+            raise ValueError(f"{source}: {error}") from error
+        if unknown := sorted(set(parameters) - set(declared)):
+            raise ValueError(f"{source}: {unknown[0]}: this notebook has no such parameter")
+
+    return check
+
+
+def check_values(source: Path, parameters: dict[str, object]) -> None:
+    """Refuse parameters by the notebook's own rules; **raises** as `rules_of` does."""
+    rules_of(source)(parameters)
 
 
 class Progress:

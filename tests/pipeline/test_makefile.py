@@ -23,6 +23,7 @@ TARGETS = [
     "bench",
     "bundle",
     "stability",
+    "sweep",
     "check",
     "test",
     "test-all",
