@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime import _blocks
 from jax.flatten_util import ravel_pytree
 from refusals import refused
 
@@ -258,7 +259,7 @@ def test_its_limit_is_that_of_the_tangent_kernel_and_blocks_do_not_matter(monkey
     whole = et.curvature.gauss_newton(network.apply, params, x, jnp.zeros(7))
     assert 2 / np.linalg.eigvalsh(whole.dense())[-1] == pytest.approx(float(limit))
     u = jnp.arange(40.0)
-    monkeypatch.setattr("earlytime._blocks._CPU_BLOCK", 3)
+    monkeypatch.setattr(_blocks, "_CPU_BLOCK", 3)
     np.testing.assert_allclose(
         et.curvature.gauss_newton(network.apply, params, x, jnp.zeros(7)).matvec(u), whole.matvec(u), rtol=1e-9
     )

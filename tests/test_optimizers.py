@@ -126,3 +126,6 @@ def test_refusals():
         train(0.1)
     with refused("optimizer"):
         train(optax.lbfgs())
+    one_short = optax.GradientTransformation(lambda params: (), lambda updates, state, params: (updates[:1], state))
+    with pytest.raises(ValueError):
+        train(one_short)
