@@ -79,6 +79,18 @@ def test_two_layers_in_closed_form(trained):
     )
 
 
+def test_an_input_of_zeros_has_no_curvature():
+    params = et.two_layer(4, 10, "tanh").init(KEY)
+    for trained in ("first", "second", "both"):
+        assert et.curvature.two_layer_hessian_norm(params, jnp.zeros(4), "tanh", trained=trained) == 0
+
+
+def test_their_matrices_are_dear():
+    apply = lambda w, x: x @ w**2
+    assert not et.curvature.output_hessian(apply, jnp.ones(2), jnp.ones(2)).cheap_dense
+    assert not et.curvature.gauss_newton(apply, jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3)).cheap_dense
+
+
 def test_over_inputs_and_seeds():
     network = et.fully_connected(4, 3, "tanh", depth=1)
     x = et.sample_inputs(KEY, 3, 4)

@@ -70,6 +70,25 @@ def test_steps_are_the_iteration(momentum, share):
     np.testing.assert_allclose(both(dynamics, steps=steps), iterate(rate, momentum, 200)[steps], rtol=1e-8, atol=1e-8)
 
 
+def test_the_stable_rate_counts_samples_and_not_outputs():
+    dynamics = et.kernel_dynamics(KERNEL, np.stack([Y, -Y], axis=1), learning_rate=1.0, momentum=0.5)
+    np.testing.assert_allclose(dynamics.stable_learning_rate, 2 * 1.5 * N / TOP)
+    assert isinstance(dynamics.condition_number, np.ndarray)
+
+
+def test_a_kernel_of_zeros_teaches_nothing():
+    dynamics = et.kernel_dynamics(np.zeros((N, N)), Y, learning_rate=1.0)
+    for when in ({"steps": [0, 5]}, {"time": [0.0, 1e9]}):
+        np.testing.assert_array_equal(dynamics.predict(START, **when), np.stack([START, START]))
+    assert np.isinf(dynamics.stable_learning_rate)
+
+
+def test_whole_numbers_are_exact_in_single_precision_too():
+    with jax.enable_x64(False):
+        dynamics = et.kernel_dynamics(np.diag([1, 3]), np.ones(2, np.float32), learning_rate=1.0)
+        assert dynamics.precision == 2.0**-52 and dynamics.predict(steps=2).dtype == np.float32
+
+
 def test_momentum_at_its_double_root_and_at_zero():
     beta = 0.49
     rates = np.array([(1 - np.sqrt(beta)) ** 2, (1 + np.sqrt(beta)) ** 2, 0.0, 1e-9])
@@ -389,6 +408,8 @@ def test_a_frozen_bias_stays_in_the_outputs():
         ("kernel", lambda: et.kernel_dynamics(KERNEL[:3], Y, learning_rate=1.0)),
         ("kernel", lambda: et.kernel_dynamics(KERNEL, Y[:3], learning_rate=1.0)),
         ("kernel", lambda: et.kernel_dynamics(KERNEL * np.nan, Y, learning_rate=1.0)),
+        ("kernel", lambda: et.kernel_dynamics(KERNEL[0], Y, learning_rate=1.0)),
+        ("kernel", lambda: et.kernel_dynamics(KERNEL, Y[:, None, None], learning_rate=1.0)),
         ("learning_rate", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=0.0)),
         ("momentum", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0, momentum=1.0)),
         ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict()),
@@ -396,6 +417,9 @@ def test_a_frozen_bias_stays_in_the_outputs():
         ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[0.5])),
         ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=-1.0)),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, 1.0], start=START)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=1.0, start=START)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[0.0, 1.0], start=START)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[-1.0, 1.0], start=START)),
         ("loss", lambda: et.loss_flow(KERNEL, Y, loss="hinge", time=[1.0], start=START)),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[], start=START)),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, np.inf], start=START)),
