@@ -98,6 +98,8 @@ def test_going_on_from_a_state():
     np.testing.assert_allclose(rest.params.w, whole.params.w, rtol=1e-12)
     np.testing.assert_allclose(rest.train_loss[-1], whole.train_loss[-1], rtol=1e-12)
     assert rest.state.step == 40 and half.state.step == 15
+    with refused("record_steps"):
+        run(record_steps=(14, 40), state=half.state)
 
 
 def test_seeds_in_one_program():
@@ -218,6 +220,9 @@ def test_compiled_once_for_different_steps_and_rates():
         ("record_steps", dict(record_steps=(0, 41))),
         ("record_steps", dict(record_steps=(-1, 3))),
         ("record_steps", dict(record_steps=(3, 3))),
+        ("record_steps", dict(record_steps=(0, 3, 3, 5))),
+        ("record_steps", dict(record_steps=5)),
+        ("record_steps", dict(record_steps=np.array([[0, 5]]))),
         ("record_steps", dict(record_steps=())),
         ("record_steps", dict(record_steps=(0.5,))),
         ("num_steps", dict(num_steps=-1)),
