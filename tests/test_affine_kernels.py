@@ -103,8 +103,12 @@ def test_cosines_that_are_rounded_are_those_at_both_ends():
 def test_lengths_in_single_precision_are_computed_with_in_double():
     length = np.float32(0.7)
     deep, diagonal = (getattr(et.deep_kernels, name)("erf", depth=2) for name in ("deep_kernel", "diagonal_kernel"))
-    for found, cosine in ((deep(length, length, np.float32(0.5)), 0.5), (diagonal(length), 1.0)):
-        for one, other in zip(found, deep(float(length), float(length), cosine)):
+    other, cosine = np.float32(0.9), np.float32(0.3)
+    for found, expected in (
+        (deep(length, other, cosine), deep(float(length), float(other), float(cosine))),
+        (diagonal(length), diagonal(float(length))),
+    ):
+        for one, other in zip(found, expected):
             assert one.dtype == np.float64
             np.testing.assert_allclose(one, other, rtol=1e-9)
 
@@ -196,6 +200,8 @@ def test_equal_norms_leave_the_lengths_out():
     ).dense()
     expected = kernel.slope * x @ x.T / 5 + kernel.norms[0, 0] + 0.5 * kernel.curvature * 0.04
     np.testing.assert_allclose(matrix, expected, rtol=1e-5)
+    features = et.affine_kernels.affine_features(kernel, dim=5, mean_squared_rho=0.04, equal_norms=True)
+    np.testing.assert_array_equal(features(3 * x)[:, 5:], features(x)[:, 5:])
 
 
 def test_rounding_below_zero_is_zero():

@@ -76,10 +76,28 @@ def test_the_stable_rate_counts_samples_and_not_outputs():
     assert isinstance(dynamics.condition_number, np.ndarray)
 
 
+def test_a_rate_in_single_precision_does_not_lower_that_of_the_rest():
+    rate = jnp.float32(0.3)
+    found = et.kernel_dynamics(KERNEL, Y, learning_rate=rate)
+    exact = et.kernel_dynamics(KERNEL, Y, learning_rate=float(rate))
+    for when in ({"steps": 3}, {"time": 0.2}):
+        np.testing.assert_allclose(found.predict(START, **when), exact.predict(START, **when), rtol=1e-12)
+
+
+def test_what_is_traced_in_single_precision_has_its_rounding():
+    q = np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+    kernel = q @ np.diag([1.0, 0.5, 1e-12]) @ q.T
+    dynamics = et.kernel_dynamics(kernel, np.ones(3), learning_rate=1.0)._replace(labels=np.ones(3, np.float32))
+    found = jax.jit(lambda time: dynamics.predict(time=time, kernel_new=kernel.astype(np.float32)))(np.float32(1e14))
+    assert found.dtype == np.float32 and np.abs(found).max() < 2
+
+
 def test_a_kernel_of_zeros_teaches_nothing():
     dynamics = et.kernel_dynamics(np.zeros((N, N)), Y, learning_rate=1.0)
-    for when in ({"steps": [0, 5]}, {"time": [0.0, 1e9]}):
+    for when in ({"steps": [0, 5]}, {"time": [0.0, np.inf]}):
         np.testing.assert_array_equal(dynamics.predict(START, **when), np.stack([START, START]))
+        new = dynamics.predict(START, kernel_new=np.zeros((NEW, N)), start_new=START_NEW, **when)
+        np.testing.assert_array_equal(new, np.stack([START_NEW, START_NEW]))
     assert np.isinf(dynamics.stable_learning_rate)
 
 

@@ -13,7 +13,8 @@ from refusals import refused
 def linear(bias_std, scale=1.0):
     """x · x' + σ_b², of which nothing but the bias is left where inputs are 0."""
     inner = lambda x, x2: scale**2 * x @ x2.T + bias_std**2
-    return lambda x, x2=None: Kernels(*[inner(x, x if x2 is None else x2)] * 2)
+    kernels = lambda nngp: Kernels(nngp, nngp + nngp**2)
+    return lambda x, x2=None: kernels(inner(x, x if x2 is None else x2))
 
 
 @pytest.mark.parametrize("bias_std", [0.5, 1.5])
@@ -29,7 +30,7 @@ def test_a_frozen_bias_is_at_most_that_of_the_network(bias_std):
 
 
 def test_rounding_of_large_kernels_is_no_fault():
-    x, x_new = np.random.default_rng(0).normal(size=(2, 5, 2))
+    x, x_new = np.random.default_rng(0).normal(size=(2, 5, 1))
     training_process(
         linear(1.0, scale=1e4), x, np.ones(5), x_new, learning_rate=1.0, trained="last", frozen_bias_std=1.0
     )
@@ -65,5 +66,7 @@ def test_a_spectrum_that_runs_into_rounding_is_warned_of(sign):
     centered = np.eye(24) - 1 / 24  # so that a constant is among what is never learned
     kernel = centered @ np.exp(-((x[:, None] - x) ** 2) / 0.5) @ centered
     dynamics = et.kernel_dynamics(kernel.astype(np.float32), np.full(24, sign, np.float32), learning_rate=1.0)
-    with pytest.warns(UserWarning, match="^kernel: "):
-        et.gaussian_processes.TrainingProcess(dynamics, kernel, kernel, kernel, kernel).at(time=1e9)
+    floor = 24 * 2.0**-23 * np.linalg.eigvalsh(kernel)[-1]
+    process = et.gaussian_processes.TrainingProcess(dynamics, kernel, kernel, kernel, kernel)
+    with pytest.warns(UserWarning, match=f"^kernel: 1 of what .* below {floor:.2g}"):
+        process.at(time=[0.0, 1e9, 1e10])

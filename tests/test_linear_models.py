@@ -66,9 +66,7 @@ def test_directions_that_no_sample_has_are_never_learned():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_features_that_depend_on_each_other_end_in_the_smallest_fit(dtype):
     u, v, w = np.random.default_rng(1).normal(size=(3, 9, 1)).astype(dtype)
-    if dtype == np.float64:  # of which what is rounding is a smaller share
-        u = 1e4 * u
-    sums = ((v + w + 4) - 4, (v - 2 * w + 4) - 4, (3 * v + w + 4) - 4)  # the largest of them rounds to some 1e-7
+    sums = ((v + w + 30) - 30, (v - 2 * w + 30) - 30, (3 * v + w + 30) - 30)  # rounded to 1e-6 in single precision
     x, y = np.concatenate([u, v, w, *sums, 0 * u], axis=1), np.random.default_rng(2).normal(size=9).astype(dtype)
     model = et.linear_model(lambda x: x, x, y, learning_rate=lambda limit: limit / 2)
     fit = x.astype(float) @ np.linalg.lstsq(x.astype(float), y.astype(float), rcond=1e-6)[0]

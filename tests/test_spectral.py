@@ -35,7 +35,10 @@ def test_the_residual_bounds_the_distance_to_an_eigenvalue(monkeypatch):
         assert norm.value <= values[-1] + 1e-9
 
 
-@pytest.mark.parametrize("matrix", [np.zeros((6, 6)), np.eye(6), np.diag([0, 0, 0, 0, 0, -3.0]), np.eye(1) * 2])
+@pytest.mark.parametrize(
+    "matrix",
+    [np.zeros((6, 6)), np.eye(6), np.diag([0, 0, 0, 0, 0, -3.0]), np.eye(1) * 2, np.kron(np.eye(20), [[0, 2], [2, 0]])],
+)
 @pytest.mark.filterwarnings("error")
 def test_spectral_norms_of_exhausted_krylov_spaces(matrix):
     root = jnp.asarray(matrix)
