@@ -434,6 +434,7 @@ def test_a_frozen_bias_stays_in_the_outputs():
         ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[1], time=[1.0])),
         ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[0.5])),
         ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=-1.0)),
+        ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=[])),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, 1.0], start=START)),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=1.0, start=START)),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[0.0, 1.0], start=START)),

@@ -203,7 +203,9 @@ def test_the_stable_learning_rate_is_where_gradient_descent_turns():
 def test_the_averaged_kernel_is_the_mean_of_the_outputs_kernels():
     network, x = et.fully_connected(4, 6, "tanh", depth=2, num_outputs=3), jax.random.normal(jax.random.key(1), (5, 4))
     params = network.init(jax.random.key(0))
-    dense = np.asarray(et.tangent_kernel(network.apply, params, x).dense()).reshape(5, 3, 5, 3)
+    operator, u = et.tangent_kernel(network.apply, params, x), np.random.default_rng(0).normal(size=15)
+    np.testing.assert_allclose(operator.matvec(u), operator.dense() @ u, rtol=1e-10)
+    dense = np.asarray(operator.dense()).reshape(5, 3, 5, 3)
     expected = np.einsum("iaja->ij", dense) / 3
     np.testing.assert_allclose(et.kernels.averaged_kernel(network.apply, params, x), expected, rtol=1e-10)
     one = et.two_layer(4, 8, "erf")
