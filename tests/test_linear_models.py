@@ -146,6 +146,8 @@ def test_the_early_time_model_is_its_three_steps(trained):
         ("learning_rate", lambda: et.linear_model(features("first"), X, Y, learning_rate=-1.0)),
         ("steps", lambda: et.linear_model(features("first"), X, Y, learning_rate=1.0).predict(X, -1)),
         ("steps", lambda: et.linear_model(features("first"), X, Y, learning_rate=1.0).predict(X, [0.5])),
+        ("steps", lambda: et.linear_model(features("first"), X, Y, learning_rate=1.0).predict(X, [-1, 3])),
+        ("steps", lambda: et.linear_model(features("first"), X, Y, learning_rate=1.0).predict(X, [])),
         ("trained", lambda: et.early_time_model(SOFTPLUS, X, Y, trained="third", learning_rate=1.0)),
         ("x", lambda: et.early_time_model(SOFTPLUS, X[:1], Y[:1], trained="both", learning_rate=1.0)),
     ],

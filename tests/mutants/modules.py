@@ -2,7 +2,7 @@
 
 TESTS = {
     "_blocks": "blocks kernels gradient_descent",
-    "_decay": "function_space krylov linear_models ill_conditioned wiring",
+    "_decay": "decay function_space krylov linear_models ill_conditioned wiring",
     "_diagnosis_paths": "diagnosis",
     "_diagnosis_problem": "diagnosis",
     "_diagnosis_runs": "diagnosis",
