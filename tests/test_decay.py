@@ -18,3 +18,4 @@ def test_what_rounding_hides_is_a_limit_until_it_would_show():
 def test_limits_that_are_infinite_are_no_error():
     for largest in (0.0, 1e-310):
         assert _decay.stable_limit(2, np.float64(largest)) == np.inf  # warnings are errors here
+    assert np.isinf(_decay.gain(3.0, np.array([1.0]), 10**6, rounding=1e-16)).all()
