@@ -30,11 +30,13 @@ def by_hat_matrix(phi, g, phi_new):
     return min(found, key=lambda each: each[0])[1]
 
 
-@pytest.mark.parametrize("n, d", [(15, 4), (9, 12)])
+@pytest.mark.parametrize("n, d", [(15, 4), (9, 12), (15, 1)])
 def test_the_fit_is_that_of_its_hat_matrix(n, d):
     draw = np.random.default_rng(4)
     phi, phi_new = draw.normal(size=(n, d)) * 10.0 ** np.arange(d), draw.normal(size=(5, d)) * 10.0 ** np.arange(d)
-    phi[:, 0], affine = 7.0, standardized(phi, phi) @ draw.normal(size=(d, 2)) + 3
+    if d > 1:
+        phi[:, 0] = 7.0
+    affine = standardized(phi, phi) @ draw.normal(size=(d, 2)) + 3
     levels = np.geomspace(1e-3 if d < n else 1.0, 1e3, 20)  # no noise leaves a wide fit to rounding
     noise = draw.normal(size=(20, n, 2)) * levels[:, None, None]
     found = _ridge(phi, affine + noise, phi_new)
@@ -55,7 +57,9 @@ def test_the_share_is_that_of_both_halves():
             total += np.sum((g[test] - g[fit].mean(axis=0)) ** 2)
         return 1 - left / total
 
-    np.testing.assert_allclose(affine_share(phi, g, key=KEY), [explained(phi), explained(phi[other])], rtol=1e-6)
+    for scale in (1.0, 1e-6):
+        found = affine_share(phi, scale * g, key=KEY)
+        np.testing.assert_allclose(found, [explained(phi), explained(phi[other])], rtol=1e-6)
     assert affine_share(X[:4], X[:4], key=KEY).share.shape == ()  # the fewest
 
 
