@@ -3,9 +3,9 @@
 TESTS = {
     "_blocks": "blocks kernels gradient_descent",
     "_decay": "decay function_space krylov linear_models ill_conditioned wiring",
-    "_diagnosis_paths": "diagnosis",
-    "_diagnosis_problem": "diagnosis",
-    "_diagnosis_runs": "diagnosis",
+    "_diagnosis_paths": "diagnosis_problem diagnosis",
+    "_diagnosis_problem": "diagnosis_problem diagnosis",
+    "_diagnosis_runs": "diagnosis_problem diagnosis",
     "_labels": "labels losses any_network",
     "_layers": "deep_networks parameterization wiring",
     "_networks": "any_network networks convolutions_in_loops",
