@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earlytime._arrays import host_random
-from earlytime._diagnosis_paths import Path, find_escape
+from earlytime._diagnosis_paths import Path, _over, _rounded, find_escape
 from earlytime._diagnosis_problem import _kernel_sizes, all_starts, check_all, make_problem
 from earlytime._diagnosis_runs import Clock
 from earlytime.trajectories import log_spaced_steps
@@ -118,6 +118,19 @@ def test_a_loss_that_does_not_fall_has_no_share():
     assert np.isnan(find_escape(path, 0.2).share) and np.isnan(find_escape(path, 0.9).share)
     small = path._replace(loss=np.array([1.0, 0.9, 0.8]))
     assert find_escape(small, 0.2).share == pytest.approx(0.75) and find_escape(small, 0.9).share == 1.0
+
+
+def test_rounding_moves_every_weight_by_its_last_digit():
+    leaves = [jnp.asarray([1.0, -2.0, 0.5] * 20, jnp.float32), jnp.ones((3, 4))]
+    for leaf, moved in zip(leaves, _rounded(leaves, KEY), strict=True):
+        assert moved.dtype == leaf.dtype
+        steps = (np.asarray(moved, float) / np.asarray(leaf, float) - 1) / float(jnp.finfo(leaf.dtype).eps)
+        assert set(np.round(steps.ravel())) <= {-1.0, 0.0, 1.0} and {-1.0, 1.0} <= set(np.round(steps.ravel()))
+        assert np.abs(np.abs(steps) - 1).max() < 1e-6
+
+
+def test_a_share_of_nothing_is_none():
+    assert _over(1.0, 0.25) == 4.0 and np.isnan(_over(1.0, 0.0)) and np.isnan(_over(0.0, 0.0))
 
 
 def test_a_clock_adds_up():
