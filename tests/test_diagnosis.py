@@ -52,6 +52,8 @@ def test_the_limit_is_that_of_the_tangent_kernel(found):
     assert found.limits.learning_rate == pytest.approx(float(et.kernels.stable_learning_rate(kernel)), rel=1e-3)
     assert found.limits.learning_rate_used == found.limits.learning_rate / 4
     assert found.limits.residual < 0.01
+    assert [found.sizes[what] for what in ("samples", "inputs", "outputs", "parameters")] == [60, 5, 1, 384]
+    assert set(found.sizes.values()) == {60, 5, 1, 384}  # all samples are measured, for derivatives and kernels, too
 
 
 def test_a_limit_says_how_far_it_may_be_off(monkeypatch):

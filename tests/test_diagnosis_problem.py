@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earlytime._arrays import host_random
-from earlytime._diagnosis_paths import Path, _over, _rounded, find_escape
+from earlytime._diagnosis_paths import Path, _over, _rounded, find_escape, trained_states
 from earlytime._diagnosis_problem import _kernel_sizes, all_starts, check_all, make_problem
 from earlytime._diagnosis_runs import Clock
+from earlytime.gradient_descent import train
 from earlytime.trajectories import log_spaced_steps
 from refusals import refused
 
@@ -109,6 +110,21 @@ def test_what_cannot_be_diagnosed():
     }.items():
         with refused(name):
             check(*given)
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_a_run_that_is_followed_is_that_of_training(batch_size):
+    """In batches with the problem's own key, and until it diverges."""
+    given, start = problem(num_steps=5, batch_size=batch_size, y=np.arange(30.0)), jnp.ones(5)
+    batches = {} if batch_size is None else {"batch_size": batch_size, "key": KEY}
+    states = list(trained_states(given, start, 0.1))
+    assert [step for step, _ in states] == list(given.steps[1:])
+    for step, params in states:
+        run = train(
+            given.apply_fn, start, given.x, given.y, learning_rate=0.1, num_steps=step, record_steps=(step,), **batches
+        )
+        np.testing.assert_allclose(params, run.params, rtol=1e-12)
+    assert list(trained_states(given, jnp.full(5, 1e200), 0.1)) == []  # the loss is infinite from the start
 
 
 def test_a_loss_that_does_not_fall_has_no_share():

@@ -59,8 +59,8 @@ def test_the_fewest_inputs():
 
 
 def test_orthogonal_inputs_have_an_angle_of_ninety_degrees_whatever_rounding_does():
-    for seed in range(9):
-        x = np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))[0]
+    for seed in range(60):
+        x = np.linalg.qr(np.random.default_rng(seed).normal(size=(8, 3)))[0].T
         assert 0 <= input_statistics(x).rms_cosine < 1e-7
 
 

@@ -121,6 +121,7 @@ def test_the_scale_of_a_kernel_is_the_scale_of_its_spectrum():
         spectrum = lc.sphere_spectrum(lambda rho: scale * (1 + rho), dim=6, num_degrees=5)
         np.testing.assert_allclose(spectrum.eigenvalues / scale, [1, 1 / 6, 0, 0, 0], atol=1e-12)
         assert spectrum.eigenvalues.min() >= 0 and spectrum.rest >= 0
+    assert lc.sphere_spectrum(np.exp, dim=3, num_degrees=60).eigenvalues.min() == 0  # not what rounding leaves below
     spectrum = lc.sphere_spectrum(np.exp, dim=6, num_degrees=3)
     small = spectrum._replace(eigenvalues=1e-8 * spectrum.eigenvalues, rest=0.0)
     found = lc.ridge_learning_curve(small, [0, 1, 1], [5, 50], ridge=1e-9)
