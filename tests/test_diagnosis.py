@@ -72,9 +72,10 @@ def test_progress_is_shown_and_ends_where_all_is_done(capsys):
     total = 3 + len(found.path.steps) - 1  # three parts, and the recorded steps
     shown = capsys.readouterr().err
     assert "diagnose: 100%" in shown and f" {total}/{total} " in shown
-    follow = {3: jax.tree.map(lambda leaf: leaf + 0.1, PARAMS), 5: jax.tree.map(lambda leaf: leaf + 0.2, PARAMS)}
-    diagnose(*asked, checkpoints=follow)
+    beside = {step: jax.tree.map(lambda leaf, step=step: leaf + step / 10, PARAMS) for step in (1, 3, 5)}
+    followed = diagnose(NETWORK.apply, beside.pop(1), TASK.x, TASK.y, checkpoints=beside)
     assert " 5/5 " in capsys.readouterr().err
+    assert np.all(followed.path.remainder_floor[1:] < 1e-10)  # of outputs that are not 0 at the start
     diagnose(*asked, num_steps=9, progress=False)
     assert capsys.readouterr().err == ""
 
