@@ -238,11 +238,12 @@ def test_commands_of_the_page(cluster):
     assert sorted(json.loads(Path("pipeline/resources.json").read_text())["smoke"]) == all_four
 
 
-def test_an_interrupted_build_takes_its_jobs_out_of_the_queue(cluster):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_takes_its_jobs_out_of_the_queue(cluster, sent):
     building = build_until_jobs_wait_and_run()
-    building.send_signal(signal.SIGINT)
+    building.send_signal(sent)
     code, printed = output_of(building)
-    assert code != 0
+    assert code != 0 and f"Stopped by {sent.name}" in printed
     wait_until(lambda: not queue() and not runners(), 30)
     Path("go").touch()
     assert_builds("part/fourth", "part/second", "part/third", **WHOLE)
