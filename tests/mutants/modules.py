@@ -9,7 +9,7 @@ TESTS = {
     "_labels": "labels losses any_network",
     "_layers": "deep_networks parameterization wiring",
     "_networks": "any_network networks convolutions_in_loops",
-    "_solver": "function_space ill_conditioned",
+    "_solver": "function_space gaussian_processes ill_conditioned",
     "_stable_rates": "gradient_descent losses seeds wiring",
     "_stepwise": "convolutions_in_loops gradient_descent optimizers",
     "_training_checks": "gradient_descent optimizers",
