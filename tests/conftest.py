@@ -25,8 +25,8 @@ os.environ["EARLYTIME_COMPILE_CACHE"] = "off"
 # The workers of pytest-xdist share the cores; XLA asks this for the number of its threads.
 os.environ["NPROC"] = str(max(1, os.cpu_count() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
 
-# Another project's tests, and what plants errors: each has a runner of its own.
-collect_ignore = ["neural_tangents_suite", "mutants"]
+# Another project's tests, what plants errors, and programs for several devices: each has a runner of its own.
+collect_ignore = ["neural_tangents_suite", "mutants", "devices"]
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_results_that_are_none_name_their_file(tmp_path, text):
 def test_results_are_prepared_before_the_work(tmp_path):
     path = tmp_path / "results.json"
     claims.prepare_results(str(path))
-    assert json.loads(path.read_text()) == {"claims": {}}
+    assert json.loads(path.read_text())["claims"] == {}
     claims.record_not_run("hu2020-images-cifar10", "no data here", results_path=str(path))
     claims.prepare_results(str(path))
     assert list(claims.read_results(path)) == ["hu2020-images-cifar10"]

@@ -13,7 +13,7 @@ KINDS = ("claims", "measured")
 
 
 def start(results_path: str) -> None:
-    """Start the file of the run that has just begun; what was recorded of the same run before goes.
+    """Start the file of the current run; what another process recorded of the same run goes.
 
     Raises:
         ValueError: the file holds the results of another run.
@@ -23,7 +23,7 @@ def start(results_path: str) -> None:
     path, run = Path(results_path), _runs.current()
     with _locked(path):
         _of_this_run(path)
-        _replace(path, {})
+        _replace(path, run.recorded.get(str(path.absolute()), {}))
 
     def write_costs() -> None:
         if _runs.current() is run:

@@ -116,7 +116,7 @@ def build(folder, config=ROOT / "_config.yml"):
     """As the Snakefile does it."""
     command = [Path(sys.executable).with_name("jupyter-book"), "build", folder / "stage"]
     files = ["--config", config, "--toc", folder / "_toc.yml", "--path-output", folder / "out"]
-    options = ["--all", "-W", "--keep-going", "-n"]
+    options = ["--all", "-W", "--keep-going"]  # not -n: the functions here name others, which a whole book has
     environment = os.environ | {"EARLYTIME_RESULTS": str(folder / "results")}
     result = subprocess.run([*command, *files, *options], capture_output=True, text=True, env=environment, cwd=ROOT)
     return result.returncode, result.stdout + result.stderr

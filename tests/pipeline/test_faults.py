@@ -18,6 +18,7 @@ import yaml
 from current import notebooks_to_run, published
 from fingerprint import source_notebooks
 from tiny_checkout import (
+    CAN_BE_INTERRUPTED,
     RESULTS,
     ROOT,
     WAIT,
@@ -49,17 +50,12 @@ for done in range(10):
 print("{word}", values.sum())"""
 
 
-def can_be_interrupted():
-    """What runs in the background of a shell ignores SIGINT, and hands that on."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def begin(printed, command=None, **kwargs):
     """Begins a build in a group of its own, whose lines go to a file: nobody waits for who holds its pipe open."""
-    kwargs = {"start_new_session": True, "preexec_fn": can_be_interrupted, **kwargs}
+    kwargs = {"start_new_session": True, **kwargs}
     with open(printed, "w") as file:
         if command:
-            return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **kwargs)
+            return subprocess.Popen([*CAN_BE_INTERRUPTED, *command], stdout=file, stderr=subprocess.STDOUT, **kwargs)
         return snakemake(stdout=file, **kwargs)
 
 
@@ -340,6 +336,7 @@ def test_a_disk_that_fills_up_is_named_and_costs_nothing_that_had_finished(small
 # What is published is another's
 
 
+@pytest.mark.slow
 def test_results_of_another_notebook_or_none_are_made_again(built):
     (RESULTS / "first.json").write_bytes((RESULTS / "part/second.json").read_bytes())
     for theirs, ours in zip(published("part/second", "smoke"), published("part/third", "smoke"), strict=True):

@@ -46,6 +46,7 @@ def hold(pretended):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_each_notebook_sees_one_gpu_and_shares_it_with_none(checkout, pretended):
     for name in ("first", "part/second", "part/third", "part/fourth"):
         write(f"notebooks/{name}.ipynb", NOTE, say("done"))

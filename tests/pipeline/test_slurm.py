@@ -14,7 +14,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_checkout import ROOT, commands_of, make_environment, output_of, page, say, shown, snakemake, type_in, write
+from tiny_checkout import (
+    CAN_BE_INTERRUPTED,
+    ROOT,
+    commands_of,
+    make_environment,
+    output_of,
+    page,
+    say,
+    shown,
+    snakemake,
+    type_in,
+    write,
+)
 
 SCRIPT = ROOT / "tests/cluster/slurm.sh"
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
@@ -81,12 +93,10 @@ def build(*options, profile="smoke"):
     arguments = shlex.split(line.replace(".venv/bin/python", shlex.quote(sys.executable)))
     quickly = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5")
     return subprocess.Popen(
-        [*arguments, *quickly, *options],
+        [*CAN_BE_INTERRUPTED, *arguments, *quickly, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # a shell's background has interrupts ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -225,6 +225,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.slow
 def test_texts_and_numbers_arrive_as_they_are(checkout, monkeypatch):
     """Through YAML, Snakemake's shell, JSON and papermill's cell."""
     values = [*TEXTS, 10**400, -(10**400), 1e308, 5e-324, [], [[TEXTS[0]], {TEXTS[1]: TEXTS[2]}], None, True]
@@ -237,6 +238,7 @@ def test_texts_and_numbers_arrive_as_they_are(checkout, monkeypatch):
     assert not Path("ran").exists()
 
 
+@pytest.mark.slow
 def test_a_notebook_whose_name_is_a_command_is_only_a_name(checkout):
     name = "part/a'b $(touch ran); touch ran & --help"
     write(f"notebooks/{name}.ipynb", say("said"))

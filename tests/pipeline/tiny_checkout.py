@@ -95,8 +95,15 @@ def shown(profile: str = "smoke") -> str:
     return Path(f"_build/{profile}/html/index.html").read_text()
 
 
+# Before a command. What runs in the background of a shell ignores SIGINT, and hands that on.
+INTERRUPTED = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+CAN_BE_INTERRUPTED = [sys.executable, "-c", INTERRUPTED]
+
+
 def snakemake(*arguments: str, profile: str = "smoke", **kwargs) -> subprocess.Popen:
-    command = [sys.executable, "-m", "snakemake", *arguments, "--config", f"profile={profile}"]
+    command = [*CAN_BE_INTERRUPTED, sys.executable, "-m", "snakemake", *arguments, "--config", f"profile={profile}"]
     kwargs = {"env": {**os.environ, "PYTHONPATH": "stand_ins"}, "stdout": subprocess.PIPE, **kwargs}
     return subprocess.Popen(command, stderr=subprocess.STDOUT, text=True, **kwargs)
 
