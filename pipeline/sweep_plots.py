@@ -7,6 +7,9 @@ import pandas
 import seaborn
 from earlytime import plotting
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+MOST_TICKS = 8  # of a logarithmic axis where every value has its own
 
 
 def draw(table: pandas.DataFrame, plot: Mapping[str, str]) -> Figure:
@@ -22,6 +25,7 @@ def draw(table: pandas.DataFrame, plot: Mapping[str, str]) -> Figure:
         Figure. Where no run measured `y` it says so.
     """
     plotting.use_style()
+    plt.rcParams["figure.constrained_layout.use"] = False  # seaborn lays out its grids itself
     rows = table[(table["name"] == plot["y"]) & (table["error"] == "")].copy()
     hue, col = plot.get("hue"), plot.get("col")
     kept = [name for name in (hue, col) if name]
@@ -49,6 +53,12 @@ def draw(table: pandas.DataFrame, plot: Mapping[str, str]) -> Figure:
         **style,
     )
     grid.set(**{f"{axis}scale": "log" for axis in plot.get("log", "")}, xlabel=plot["x"], ylabel=plot["y"])
+    values = rows[plot["x"]].unique()
+    for axes in grid.axes.flat:
+        if "x" in plot.get("log", "") and len(values) <= MOST_TICKS:
+            axes.set_xticks(values, [f"{value:g}" for value in values])
+            axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_tick_params(which="both", labelleft=axes.get_subplotspec().is_first_col())
     grid.set_titles("{col_name}")
     if grid.legend:
         grid.legend.set_title("")

@@ -64,6 +64,17 @@ def test_a_kink_elsewhere_must_be_named():
     assert abs(et.gaussian_moments(shifted).theta0 - exact) > 1e-6
 
 
+def test_kinks_beyond_13_deviations_do_not_matter():
+    only_there = lambda z: jnp.where(jnp.abs(z) < 14, jnp.maximum(z, 0.0), jnp.inf)
+    np.testing.assert_allclose(
+        et.gaussian_moments(only_there, kinks=(-30.0, 0.0, 30.0)), et.gaussian_moments("relu"), atol=1e-14
+    )
+
+
+def test_at_its_kink_an_activation_has_the_upper_slope():
+    assert [float(jax.grad(resolve_activation(name))(0.0)) for name in ("relu", "abs")] == [1.0, 1.0]
+
+
 def test_moments_are_float64_inside_jit_and_in_float32():
     inside = []
 

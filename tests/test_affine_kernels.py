@@ -82,12 +82,35 @@ def test_a_deep_kernel_is_its_integrals_up_to_both_ends(activation, cosine):
 def test_a_deep_kernel_refuses_what_is_no_length_or_cosine():
     kernel = et.deep_kernels.deep_kernel("erf", depth=1)
     for name, arguments in {
-        "length": (-1.0, 1, 0),
+        "length": (-1e-3, 1, 0),
         "length2": (1, np.array([1, np.nan]), 0),
-        "cosine": (1, 1, 1.1),
+        "cosine": (1, 1, np.array([0.5, 1 + 2e-5])),
     }.items():
         with refused(name):
             kernel(*arguments)
+
+
+def test_cosines_that_are_rounded_are_those_at_both_ends():
+    kernel = et.deep_kernels.deep_kernel("relu", depth=2)
+    lengths = np.random.default_rng(0).uniform(0.5, 2, size=50)
+    for end in (1.0, -1.0):
+        exact = kernel(lengths, lengths[::-1], end)
+        beyond = kernel(lengths, lengths[::-1], end * (1 + 9e-6))
+        for one, other in zip(exact, beyond):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)  # and not NaN
+
+
+def test_lengths_in_single_precision_are_computed_with_in_double():
+    length = np.float32(0.7)
+    deep, diagonal = (getattr(et.deep_kernels, name)("erf", depth=2) for name in ("deep_kernel", "diagonal_kernel"))
+    other, cosine = np.float32(0.9), np.float32(0.3)
+    for found, expected in (
+        (deep(length, other, cosine), deep(float(length), float(other), float(cosine))),
+        (diagonal(length), diagonal(float(length))),
+    ):
+        for one, other in zip(found, expected):
+            assert one.dtype == np.float64
+            np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
 @pytest.mark.parametrize("activation", ["erf", "softplus", "relu", et.leaky_relu(0.2)])
@@ -177,6 +200,15 @@ def test_equal_norms_leave_the_lengths_out():
     ).dense()
     expected = kernel.slope * x @ x.T / 5 + kernel.norms[0, 0] + 0.5 * kernel.curvature * 0.04
     np.testing.assert_allclose(matrix, expected, rtol=1e-5)
+    features = et.affine_kernels.affine_features(kernel, dim=5, mean_squared_rho=0.04, equal_norms=True)
+    np.testing.assert_array_equal(features(3 * x)[:, 5:], features(x)[:, 5:])
+
+
+def test_rounding_below_zero_is_zero():
+    norms = np.diag([1.0, 0.0, -1e-18])
+    kernel = et.affine_kernels.AffineKernel(slope=-1e-18, curvature=0.0, norms=norms)
+    matrix = et.linear_kernel(et.affine_kernels.affine_features(kernel, dim=2, mean_squared_rho=0.5), np.eye(2)).dense()
+    np.testing.assert_allclose(matrix, np.ones((2, 2)), atol=1e-12)
 
 
 def test_float64_whatever_the_precision():

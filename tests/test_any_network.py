@@ -68,6 +68,39 @@ def test_mixing_is_found_among_few_samples_and_copies(x):
             uses(normalized, W, x, np.ones(len(x)))[name]()
 
 
+def test_what_samples_are():
+    for x in (np.ones(3), np.ones((1, 3)), np.ones((2, 3, 4))):
+        assert _networks.as_samples("x", x).shape == x.shape
+    for x in (np.ones(()), np.ones(0), np.ones((0, 3))):
+        with refused("x"):
+            _networks.as_samples("x", x)
+
+
+def test_what_outputs_are():
+    trained, rest = _networks.partition(W)
+    check = lambda f, **how: _networks.check_outputs(lambda w, x: f(x @ w), trained, rest, X, **how)
+    assert check(lambda h: h[:, 0]).shape == (6,) and check(lambda h: h).shape == (6, 4)
+    assert check(lambda h: h[:, :1], one=True).shape == (6, 1) and check(lambda h: h[:, 0], one=True).shape == (6,)
+    for f in (lambda h: (h, h), lambda h: h[:, :, None], lambda h: h[:5], lambda h: h[:5, 0], lambda h: h[0, 0]):
+        with refused("apply_fn"):
+            check(f)
+    with refused("apply_fn"):
+        check(lambda h: h, one=True)
+    with refused("apply_fn", saying="real"):
+        check(lambda h: jnp.round(h).astype(int))
+
+
+def test_outputs_of_zero_and_what_rounding_does_beside_them_are_no_mixing():
+    rounded = lambda w, x: (x @ w) * jnp.array([[0.0, 1, 1, 1]]) * (1 + 1e-12 * len(x))
+    for f in (lambda w, x: 0 * (x @ w), rounded):
+        assert et.tangent_kernel(f, W, X).shape == (24, 24)
+
+
+def test_mixing_that_only_some_samples_feel_is_found():
+    with refused("apply_fn"):
+        et.tangent_kernel(lambda w, x: plain(w, x) + jnp.abs(x[:, 0] - x[-1, 0]) * x.sum(), W, X)
+
+
 def test_mixing_of_test_samples_with_training_samples_is_found():
     with refused("apply_fn"):
         et.train(normalized, W, X[:1], Y[:1], x_test=X[1:2], learning_rate=0.1, num_steps=1, record_steps=(0,))

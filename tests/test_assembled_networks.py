@@ -89,6 +89,7 @@ def test_norms_of_more_models_than_fit_at_once(monkeypatch):
     whole = model_hessian_norms(neuron(DIM, "tanh"), models, X[0])
     monkeypatch.setattr(et.assembled_networks, "_AT_ONCE", 4)
     np.testing.assert_allclose(model_hessian_norms(neuron(DIM, "tanh"), models, X[0]), whole, rtol=1e-12)
+    np.testing.assert_allclose(model_hessian_norms(neuron(DIM, "tanh"), models[:1], X[0]), whole[:1], rtol=1e-12)
     u = np.asarray(models) @ X[0] / np.sqrt(DIM)
     second = -2 * np.tanh(u) * (1 - np.tanh(u) ** 2)
     np.testing.assert_allclose(whole, np.abs(second) * (X[0] ** 2).sum() / DIM, rtol=1e-10)

@@ -1,6 +1,7 @@
 """How many samples at once suit a device."""
 
 import functools
+import types
 
 import earlytime as et
 import jax
@@ -36,6 +37,55 @@ def test_on_a_cpu_the_block_is_fixed_and_on_a_gpu_a_share_of_its_memory(monkeypa
     assert _blocks.fitting_block(f, X) == 1000
     monkeypatch.setattr(_blocks, "_device_memory", lambda: 10)
     assert _blocks.fitting_block(f, X) == 1
+
+
+def test_where_loops_are_slow_a_block_fills_a_gigabyte():
+    assert _blocks.fitting_block(lambda x: jnp.tanh(x), X, whole=True) == 2**30 // 20
+    assert _blocks.fitting_block(lambda x: x, X, whole=True) == 2**30  # and what costs nothing divides by no zero
+    assert _blocks.fitting_block(lambda x: jnp.tanh(jnp.tile(x, (1, 2**18))), X, whole=True) >= _blocks._CPU_BLOCK
+
+
+def test_a_gpu_says_how_much_memory_it_has(monkeypatch):
+    for stats, expected in ((None, 8 * 2**30), ({}, 8 * 2**30), ({"bytes_limit": 640}, 640)):
+        gpu = types.SimpleNamespace(platform="gpu", memory_stats=lambda stats=stats: stats)
+        with monkeypatch.context() as patched:
+            patched.setattr(jax, "devices", lambda gpu=gpu: [gpu])
+            assert _blocks._device_memory() == expected
+            assert _blocks.fitting_block(lambda x: x, X) == expected // 64
+    assert _blocks._device_memory() is None
+
+
+def test_primitives_are_found_wherever_they_are():
+    def hidden(x):
+        branch = lambda x: jax.lax.cond(x.sum() > 0, jnp.tanh, jnp.sin, x)
+        return jax.lax.scan(lambda c, _: (jax.jit(branch)(c), None), x, length=3)[0] + 1
+
+    jaxpr = jax.make_jaxpr(hidden)(X).jaxpr
+    found = {name: _blocks.has_primitive(jaxpr, name) for name in ("tanh", "sin", "add", "cos", "mul")}
+    assert found == {"tanh": True, "sin": True, "add": True, "cos": False, "mul": False}
+
+
+@pytest.mark.parametrize(
+    "block_size, sizes", [(20, [9]), (9, [9]), (8, [5, 5]), (5, [5, 5]), (4, [3, 3, 3]), (1, [1] * 9)]
+)
+def test_blocks_are_of_one_size(block_size, sizes):
+    x, seen = np.arange(45.0).reshape(9, 5), set()
+    found = _blocks.map_blocks(lambda block: (seen.add(len(block)), 2 * block)[1], jnp.asarray(x), block_size)
+    np.testing.assert_array_equal(found, 2 * x)
+    assert seen == set(sizes)
+    total, count = _blocks.sum_blocks(
+        lambda block, weights: (weights.astype(float) @ block[0] + 0 * block[1].sum(), jnp.sum(weights)),
+        (jnp.asarray(x), jnp.ones(9)),
+        block_size,
+    )
+    np.testing.assert_allclose(total, x.sum(axis=0))
+    assert count == 9
+
+
+def test_numpy_stays_numpy():
+    table = np.ones((2, 3, 4))
+    assert isinstance(_blocks.along(table, np.ones(4)), np.ndarray)
+    assert _blocks.along(table, np.ones(4)).shape == (1, 1, 4) and _blocks.along(table, jnp.ones(4)).shape == (1, 1, 4)
 
 
 def test_training_by_the_block_of_a_small_gpu_is_the_same(monkeypatch):

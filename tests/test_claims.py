@@ -139,7 +139,7 @@ def test_numpy_sizes_become_plain(array, integer):
 
 
 def test_results_are_written_whole_and_added_to(tmp_path):
-    path = tmp_path / "deep" / "results.json"
+    path = tmp_path / "deep" / "deeper" / "results.json"
     sizes = {"dim": 50, "width": np.int64(256)}
     finding = claims.record_claim(AFTER_T, {"erf": 0.9 + NARROW}, results_path=str(path), sizes=sizes)
     assert finding.verdict == "reproduced" and "reproduced" in finding._repr_markdown_()
@@ -168,8 +168,33 @@ def test_results_that_are_none_name_their_file(tmp_path, text):
         claims.read_results(tmp_path / "results.json")
 
 
+def test_results_are_prepared_before_the_work(tmp_path):
+    path = tmp_path / "results.json"
+    claims.prepare_results(str(path))
+    assert json.loads(path.read_text()) == {"claims": {}}
+    claims.record_not_run("hu2020-images-cifar10", "no data here", results_path=str(path))
+    claims.prepare_results(str(path))
+    assert list(claims.read_results(path)) == ["hu2020-images-cifar10"]
+    for bad in (tmp_path, tmp_path / "results.json" / "below"):
+        with pytest.raises(ValueError, match="^results_path: "):
+            claims.prepare_results(str(bad))
+    with pytest.raises(ValueError, match="^reason: "):
+        claims.record_not_run("hu2020-images-cifar10", "", results_path=str(path))
+
+
+def test_what_a_cell_shows():
+    mean, every = judge({"a": 0.5 + NARROW}), judge({"a": 0.5 + NARROW}, CLAIM._replace(seeds="every"))
+    assert "| 95 % interval |" in mean._repr_markdown_() and "the whole interval at most" in mean._repr_markdown_()
+    assert "| worst seed |" in every._repr_markdown_() and "every seed at most" in every._repr_markdown_()
+    nothing = claims.judge(CLAIM, {"cases": {}, "sizes": {"dim": 1}, "reason": "no data"})
+    assert "|" not in nothing._repr_markdown_() and "(no data)" in nothing._repr_markdown_()
+    assert (nothing.reason, nothing.cases, nothing.sizes) == ("no data", {}, {"dim": 1})
+    assert "()" not in mean._repr_markdown_()
+
+
 def test_nothing_is_written_without_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    claims.prepare_results("")
     claims.record_claim(AFTER_T, NARROW, results_path="", sizes={"dim": 50, "width": 256})
     assert not list(tmp_path.iterdir())
 
@@ -188,6 +213,8 @@ def test_nothing_is_written_without_a_path(tmp_path, monkeypatch):
         ("sizes", AFTER_T, NARROW, {"dim": 50, "width": 256, "activation": np.tanh}),
         ("sizes", AFTER_T, NARROW, {"dim": 50, "width": 256, "rate": [np.inf]}),
         ("values_per_seed", AFTER_T, NARROW * np.nan, {"dim": 50, "width": 256}),
+        ("values_per_seed", AFTER_T, [0.1, np.nan, 0.2], {"dim": 50, "width": 256}),
+        ("values_per_seed", AFTER_T, [], {"dim": 50, "width": 256}),
         ("values_per_seed", AFTER_T, NARROW[None], {"dim": 50, "width": 256}),
         ("values_per_seed", AFTER_T, {}, {"dim": 50, "width": 256}),
     ],

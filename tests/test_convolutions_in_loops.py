@@ -1,5 +1,7 @@
 """Networks with XLA's convolutions, whose gradients are slow in loops on a CPU: they get loops in Python."""
 
+import dataclasses
+
 import earlytime as et
 import jax
 import jax.numpy as jnp
@@ -28,6 +30,10 @@ def test_only_networks_with_convolutions_are_told():
     for apply_fn, expected in ((convolve, True), (jax.jit(convolve), True), (flat, False)):
         trained, rest = _networks.partition(W)
         assert _networks.slow_in_loops(apply_fn, trained, rest, jnp.asarray(X)) is expected
+    trained, rest = _networks.partition({"w": W, "scale": np.array(2)})
+    scaled = lambda params, x: convolve(params["w"], x) * params["scale"].astype(float)
+    assert _networks.slow_in_loops(scaled, trained, rest, jnp.asarray(X))
+    jax.jit(lambda x: np.testing.assert_equal(_networks.slow_in_loops(scaled, trained, rest, x), False))(X)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,23 @@ def test_training_is_the_same_run(how, monkeypatch):
 def test_divergence_is_seen():
     found = et.train(convolve, W, X, Y, learning_rate=1e6, num_steps=5, record_steps=(0, 5))
     assert 0 < found.diverged_at <= 5 and np.isfinite(found.stable_learning_rate)
+
+
+def test_only_operators_with_convolutions_are_told(monkeypatch):
+    told = spectral._is_slow_in_loops
+    hessian, flat_hessian = (et.curvature.output_hessian(apply_fn, W, X[0]) for apply_fn in (convolve, flat))
+    u = jnp.zeros(hessian.shape[0])
+    assert (
+        told(hessian, u) and not told(flat_hessian, u) and not told(dataclasses.replace(hessian, cheap_dense=True), u)
+    )
+    jax.jit(lambda u: np.testing.assert_equal(told(hessian, u), False))(u)
+    used = []
+    in_python = spectral._lanczos_in_python
+    monkeypatch.setattr(spectral, "_lanczos_in_python", lambda *given: (used.append(given), in_python(*given))[1])
+    spectral.spectral_norm(flat_hessian, key=jax.random.key(1), num_matvecs=2)
+    assert not used
+    spectral.spectral_norm(hessian, key=jax.random.key(1), num_matvecs=2)
+    assert used
 
 
 def test_norms_are_those_of_the_matrix(monkeypatch):

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime import _blocks
 from jax.flatten_util import ravel_pytree
 from refusals import refused
 
@@ -76,6 +77,18 @@ def test_two_layers_in_closed_form(trained):
     np.testing.assert_allclose(
         et.curvature.two_layer_hessian_norm(params, x, "tanh", trained=trained), exact, rtol=1e-10, atol=1e-15
     )
+
+
+def test_an_input_of_zeros_has_no_curvature():
+    params = et.two_layer(4, 10, "tanh").init(KEY)
+    for trained in ("first", "second", "both"):
+        assert et.curvature.two_layer_hessian_norm(params, jnp.zeros(4), "tanh", trained=trained) == 0
+
+
+def test_their_matrices_are_dear():
+    apply = lambda w, x: x @ w**2
+    assert not et.curvature.output_hessian(apply, jnp.ones(2), jnp.ones(2)).cheap_dense
+    assert not et.curvature.gauss_newton(apply, jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3)).cheap_dense
 
 
 def test_over_inputs_and_seeds():
@@ -258,7 +271,7 @@ def test_its_limit_is_that_of_the_tangent_kernel_and_blocks_do_not_matter(monkey
     whole = et.curvature.gauss_newton(network.apply, params, x, jnp.zeros(7))
     assert 2 / np.linalg.eigvalsh(whole.dense())[-1] == pytest.approx(float(limit))
     u = jnp.arange(40.0)
-    monkeypatch.setattr("earlytime._blocks._CPU_BLOCK", 3)
+    monkeypatch.setattr(_blocks, "_CPU_BLOCK", 3)
     np.testing.assert_allclose(
         et.curvature.gauss_newton(network.apply, params, x, jnp.zeros(7)).matvec(u), whole.matvec(u), rtol=1e-9
     )

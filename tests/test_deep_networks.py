@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime._layers import as_images
 from refusals import refused
 
 BUILDERS = {
@@ -39,13 +40,10 @@ def test_a_width_of_every_layer():
     assert et.fully_connected(12, [8, 8], "tanh", depth=2) is et.fully_connected(12, 8, "tanh", depth=2)
 
 
-@pytest.mark.parametrize("padding", ["circular", "zero"])
-@pytest.mark.parametrize("shape, q", [((6, 2), 3), ((6, 2), 4), ((3, 4, 1), 2), ((3, 4, 1), 3)])
-def test_convolution_is_the_sum_over_a_window(shape, q, padding):
-    network = et.convolutional(shape, 3, "erf", depth=1, filter_size=q, padding=padding)
-    params, x = network.init(jax.random.key(0)), inputs()
-    image, filters = np.asarray(x).reshape(-1, *shape), np.asarray(params[0].w)
-    hidden = np.zeros((len(image), *shape[:-1], 3))
+def windows(image, filters, padding):
+    """The sum over a window, entry by entry."""
+    shape, q = image.shape[1:], filters.shape[0]
+    hidden = np.zeros((*image.shape[:-1], filters.shape[-1]))
     space = [range(side) for side in shape[:-1]]
     for place, offset in itertools.product(itertools.product(*space), np.ndindex(*filters.shape[:-2])):
         at = [p + o - (q - 1) // 2 for p, o in zip(place, offset)]
@@ -53,8 +51,16 @@ def test_convolution_is_the_sum_over_a_window(shape, q, padding):
             continue
         at = tuple(a % side for a, side in zip(at, shape))
         hidden[(slice(None), *place)] += image[(slice(None), *at)] @ filters[offset]
-    hidden /= np.sqrt(np.prod(filters.shape[:-1]))
-    flat = np.asarray(jax.scipy.special.erf(hidden)).reshape(len(image), -1)
+    return hidden / np.sqrt(np.prod(filters.shape[:-1]))
+
+
+@pytest.mark.parametrize("padding", ["circular", "zero"])
+@pytest.mark.parametrize("shape, q", [((6, 2), 3), ((6, 2), 4), ((3, 4, 1), 2), ((3, 4, 1), 3)])
+def test_convolution_is_the_sum_over_a_window(shape, q, padding):
+    network = et.convolutional(shape, 3, "erf", depth=1, filter_size=q, padding=padding)
+    params, x = network.init(jax.random.key(0)), inputs()
+    hidden = windows(np.asarray(x).reshape(-1, *shape), np.asarray(params[0].w), padding)
+    flat = np.asarray(jax.scipy.special.erf(hidden)).reshape(len(x), -1)
     expected = flat @ np.asarray(params[1].w)[:, 0] / np.sqrt(flat.shape[1])
     np.testing.assert_allclose(network.apply(params, x), expected, rtol=1e-10)
 
@@ -71,6 +77,19 @@ def test_residual_blocks_add():
     )
     ones = [p._replace(w=p.w if i in (0, 5) else 0.5 + 0 * p.w) for i, p in enumerate(params)]
     assert not np.allclose(network.apply(tuple(ones), inputs()), plain.apply((ones[0], ones[-1]), inputs()))
+
+
+def test_a_residual_network_is_its_formula():
+    network = et.residual((3, 4, 1), 4, "tanh", num_blocks=3, filter_size=3, weight_std=1.3, bias_std=0.5)
+    params, x = network.init(jax.random.key(0)), inputs()
+    layers = [(np.asarray(layer.w), np.asarray(layer.b)) for layer in params]
+    convolve = lambda layer, z: 1.3 * windows(z, layer[0], "circular") + 0.5 * layer[1]
+    z = convolve(layers[0], np.asarray(x).reshape(-1, 3, 4, 1))
+    for first, second in zip(layers[1:7:2], layers[2:7:2]):
+        z = z + convolve(second, np.tanh(convolve(first, np.tanh(z))))
+    w, b = layers[7]
+    expected = 1.3 / np.sqrt(48) * np.tanh(z).reshape(len(z), -1) @ w + 0.5 * b
+    np.testing.assert_allclose(network.apply(params, x), expected[:, 0], rtol=1e-10)
 
 
 @every_network
@@ -168,6 +187,9 @@ def test_equal_arguments_give_equal_networks(build):
         ("padding", lambda: et.convolutional((8, 1), 4, "erf", depth=1, filter_size=3, padding="valid")),
         ("channels", lambda: et.residual((8, 1), 0, "erf", num_blocks=1)),
         ("num_blocks", lambda: et.residual((8, 1), 4, "erf", num_blocks=0)),
+        ("x", lambda: as_images(np.ones(8), (8, 1))),
+        ("x", lambda: as_images(np.ones((2, 8, 1)), (8, 1))),
+        ("x2", lambda: as_images(np.ones((8, 2)), (8, 1), name="x2")),
     ],
 )
 def test_bad_arguments_are_named(name, build):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime import _diagnosis_runs
 from earlytime._diagnosis_paths import Path, find_escape
 from earlytime._diagnosis_report import assumptions, decisions, verdict
 from earlytime.diagnosis import diagnose
@@ -51,6 +52,32 @@ def test_the_limit_is_that_of_the_tangent_kernel(found):
     assert found.limits.learning_rate == pytest.approx(float(et.kernels.stable_learning_rate(kernel)), rel=1e-3)
     assert found.limits.learning_rate_used == found.limits.learning_rate / 4
     assert found.limits.residual < 0.01
+    assert [found.sizes[what] for what in ("samples", "inputs", "outputs", "parameters")] == [60, 5, 1, 384]
+    assert set(found.sizes.values()) == {60, 5, 1, 384}  # all samples are measured, for derivatives and kernels, too
+
+
+def test_a_limit_says_how_far_it_may_be_off(monkeypatch):
+    """From two products, so that it is; key 0 is the default."""
+    monkeypatch.setattr(_diagnosis_runs, "_NUM_MATVECS", 2)
+    limits = diagnose(NETWORK.apply, PARAMS, TASK.x, TASK.y, num_steps=1, progress=False).limits
+    curvature = et.curvature.gauss_newton(NETWORK.apply, PARAMS, TASK.x, TASK.y)
+    top = et.spectral_norm(curvature, key=jax.random.key(0), num_matvecs=2)
+    assert limits.learning_rate == pytest.approx(2 / float(top.value), rel=1e-9)
+    assert limits.residual == pytest.approx(float(top.residual / top.value), rel=1e-6) and limits.residual > 1e-3
+
+
+def test_progress_is_shown_and_ends_where_all_is_done(capsys):
+    asked = (NETWORK.apply, PARAMS, TASK.x, TASK.y)
+    found = diagnose(*asked, num_steps=9)
+    total = 3 + len(found.path.steps) - 1  # three parts, and the recorded steps
+    shown = capsys.readouterr().err
+    assert "diagnose: 100%" in shown and f" {total}/{total} " in shown
+    beside = {step: jax.tree.map(lambda leaf, step=step: leaf + step / 10, PARAMS) for step in (1, 3, 5)}
+    followed = diagnose(NETWORK.apply, beside.pop(1), TASK.x, TASK.y, checkpoints=beside)
+    assert " 5/5 " in capsys.readouterr().err
+    assert np.all(followed.path.remainder_floor[1:] < 1e-10)  # of outputs that are not 0 at the start
+    diagnose(*asked, num_steps=9, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_the_kernel_is_the_nearest_of_all_samples(found):
@@ -82,6 +109,7 @@ def test_the_kernel_s_change_is_that_of_the_kernels(found, run):
     assert found.path.kernel_change[-1] == pytest.approx(float(et.kernels.kernel_change(jnp.stack(kernels))[1]))
     scale, turn = et.nearest_kernels.kernel_turn(kernels[1], kernels[0])
     assert (found.path.kernel_scale[-1], found.path.kernel_turn[-1]) == pytest.approx((scale, turn))
+    assert (found.path.kernel_change[0], found.path.kernel_scale[0], found.path.kernel_turn[0]) == (0, 1, 0)
     known = ~np.isnan(found.path.kernel_turn)
     assert known[0] and known[1] and known[-1] and 5 <= known.sum() <= 7
 
@@ -100,8 +128,11 @@ def test_the_radius_is_along_the_first_update_and_noise(found, run):
     assert np.all(np.diff(found.radius.noise) > 0) and np.all(np.diff(found.radius.noise_end) > 0)
     # Noise of that size, drawn again, has about that remainder.
     draw = lambda seed: et.TwoLayerParams(*(np.random.default_rng(seed).normal(size=p.shape) for p in PARAMS))
-    draws = [et.linear_ranges.linear_range(NETWORK.apply, PARAMS, draw(seed), TASK.x).multiples for seed in range(9)]
-    assert np.all(np.min(draws, axis=0) < found.radius.noise) and np.all(found.radius.noise < np.max(draws, axis=0))
+    end = at(run, -1)
+    assert found.radius.weights_end == pytest.approx(np.sqrt(np.mean(ravel_pytree(end)[0] ** 2)))
+    for there, noise in ((PARAMS, found.radius.noise), (end, found.radius.noise_end)):
+        draws = [et.linear_ranges.linear_range(NETWORK.apply, there, draw(seed), TASK.x).multiples for seed in range(9)]
+        assert np.all(np.min(draws, axis=0) < noise) and np.all(noise < np.max(draws, axis=0))
 
 
 def test_several_starts_are_measured_alike_and_differ(found):

@@ -99,6 +99,14 @@ def test_the_solution_of_the_smallest_l1_norm_against_all_supports():
     np.testing.assert_allclose(minimum_l1(X, Y).beta, min(norms)[1:], atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e9])
+def test_a_sparse_solution_has_the_scale_of_its_problem(scale):
+    expected = minimum_l1(X, Y)
+    for found, unit in ((minimum_l1(X, scale * Y), scale), (minimum_l1(scale * X, Y), 1 / scale)):
+        np.testing.assert_allclose(found.beta / unit, expected.beta, rtol=1e-9)
+        assert found.certificate == pytest.approx(expected.certificate, rel=1e-9)
+
+
 def test_the_certificate_against_a_search_in_one_dimension():
     """Three entries and four samples leave a line of duals."""
     x = np.random.default_rng(0).normal(size=(4, 6))
@@ -136,6 +144,7 @@ def test_single_precision_and_whole_numbers():
     with jax.enable_x64(False):
         network = diagonal_linear(6, 3, 0.5)
         assert network.apply(network.init(None), X.astype(np.float32)).dtype == np.float32
+    assert diagonal_linear(3, 2, 1).init(None).positive.dtype == np.float64
     single = minimum_potential(X.astype(np.float32), Y.astype(np.float32), 0.5, 3)
     assert single.beta.dtype == np.float64
     np.testing.assert_allclose(single.beta, minimum_potential(X, Y, 0.5, 3).beta, rtol=1e-4)

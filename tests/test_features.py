@@ -34,6 +34,7 @@ def test_trace_estimate_is_unbiased_and_is_its_formula():
     gram = X @ X.T
     pairs = sum(gram[i, j] ** 2 for i in range(12) for j in range(12) if i != j)
     np.testing.assert_allclose(et.estimate_trace_sigma_squared(X), pairs / (12 * 11), rtol=1e-12)
+    np.testing.assert_allclose(et.estimate_trace_sigma_squared(X[:2]), (X[0] @ X[1]) ** 2, rtol=1e-12)
     estimates = [
         float(et.estimate_trace_sigma_squared(et.sample_inputs(jax.random.key(s), 20, 10))) for s in range(300)
     ]
@@ -54,6 +55,8 @@ def test_trace_estimate_is_unbiased_and_is_its_formula():
             lambda: et.early_time_features(SOFTPLUS, trained="both", dim=2, trace_sigma_squared=-1.0),
         ),
         ("x", lambda: et.estimate_trace_sigma_squared(X[:1])),
+        ("x", lambda: et.estimate_trace_sigma_squared(X[0])),
+        ("x", lambda: et.estimate_trace_sigma_squared(X[None])),
     ],
 )
 def test_bad_arguments_are_named(name, call):

@@ -70,6 +70,43 @@ def test_steps_are_the_iteration(momentum, share):
     np.testing.assert_allclose(both(dynamics, steps=steps), iterate(rate, momentum, 200)[steps], rtol=1e-8, atol=1e-8)
 
 
+def test_the_stable_rate_counts_samples_and_not_outputs():
+    dynamics = et.kernel_dynamics(KERNEL, np.stack([Y, -Y], axis=1), learning_rate=1.0, momentum=0.5)
+    np.testing.assert_allclose(dynamics.stable_learning_rate, 2 * 1.5 * N / TOP)
+    assert isinstance(dynamics.condition_number, np.ndarray)
+
+
+def test_a_rate_in_single_precision_does_not_lower_that_of_the_rest():
+    rate = jnp.float32(0.3)
+    found = et.kernel_dynamics(KERNEL, Y, learning_rate=rate)
+    exact = et.kernel_dynamics(KERNEL, Y, learning_rate=float(rate))
+    for when in ({"steps": 3}, {"time": 0.2}):
+        np.testing.assert_allclose(found.predict(START, **when), exact.predict(START, **when), rtol=1e-12)
+
+
+def test_what_is_traced_in_single_precision_has_its_rounding():
+    q = np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+    kernel = q @ np.diag([1.0, 0.5, 1e-12]) @ q.T
+    dynamics = et.kernel_dynamics(kernel, np.ones(3), learning_rate=1.0)._replace(labels=np.ones(3, np.float32))
+    found = jax.jit(lambda time: dynamics.predict(time=time, kernel_new=kernel.astype(np.float32)))(np.float32(1e14))
+    assert found.dtype == np.float32 and np.abs(found).max() < 2
+
+
+def test_a_kernel_of_zeros_teaches_nothing():
+    dynamics = et.kernel_dynamics(np.zeros((N, N)), Y, learning_rate=1.0)
+    for when in ({"steps": [0, 5]}, {"time": [0.0, np.inf]}):
+        np.testing.assert_array_equal(dynamics.predict(START, **when), np.stack([START, START]))
+        new = dynamics.predict(START, kernel_new=np.zeros((NEW, N)), start_new=START_NEW, **when)
+        np.testing.assert_array_equal(new, np.stack([START_NEW, START_NEW]))
+    assert np.isinf(dynamics.stable_learning_rate)
+
+
+def test_whole_numbers_are_exact_in_single_precision_too():
+    with jax.enable_x64(False):
+        dynamics = et.kernel_dynamics(np.diag([1, 3]), np.ones(2, np.float32), learning_rate=1.0)
+        assert dynamics.precision == 2.0**-52 and dynamics.predict(steps=2).dtype == np.float32
+
+
 def test_momentum_at_its_double_root_and_at_zero():
     beta = 0.49
     rates = np.array([(1 - np.sqrt(beta)) ** 2, (1 + np.sqrt(beta)) ** 2, 0.0, 1e-9])
@@ -389,13 +426,19 @@ def test_a_frozen_bias_stays_in_the_outputs():
         ("kernel", lambda: et.kernel_dynamics(KERNEL[:3], Y, learning_rate=1.0)),
         ("kernel", lambda: et.kernel_dynamics(KERNEL, Y[:3], learning_rate=1.0)),
         ("kernel", lambda: et.kernel_dynamics(KERNEL * np.nan, Y, learning_rate=1.0)),
+        ("kernel", lambda: et.kernel_dynamics(KERNEL[0], Y, learning_rate=1.0)),
+        ("kernel", lambda: et.kernel_dynamics(KERNEL, Y[:, None, None], learning_rate=1.0)),
         ("learning_rate", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=0.0)),
         ("momentum", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0, momentum=1.0)),
         ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict()),
         ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[1], time=[1.0])),
         ("steps", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(steps=[0.5])),
         ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=-1.0)),
+        ("time", lambda: et.kernel_dynamics(KERNEL, Y, learning_rate=1.0).predict(time=[])),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, 1.0], start=START)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=1.0, start=START)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[0.0, 1.0], start=START)),
+        ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[-1.0, 1.0], start=START)),
         ("loss", lambda: et.loss_flow(KERNEL, Y, loss="hinge", time=[1.0], start=START)),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[], start=START)),
         ("time", lambda: et.loss_flow(KERNEL, Y, loss="squared", time=[1.0, np.inf], start=START)),

@@ -58,7 +58,7 @@ def test_steps_after_the_last_record_are_taken():
 
 
 def test_a_frozen_layer_stays_to_the_bit():
-    trajectory = run(learning_rate=et.TwoLayerParams(w=0.5, v=0.0))
+    trajectory = run(learning_rate=et.TwoLayerParams(w=1.0, v=0.0))
     np.testing.assert_array_equal(trajectory.params.v, PARAMS.v)
     assert np.abs(np.asarray(trajectory.params.w - PARAMS.w)).max() > 1e-3
 
@@ -98,6 +98,8 @@ def test_going_on_from_a_state():
     np.testing.assert_allclose(rest.params.w, whole.params.w, rtol=1e-12)
     np.testing.assert_allclose(rest.train_loss[-1], whole.train_loss[-1], rtol=1e-12)
     assert rest.state.step == 40 and half.state.step == 15
+    with refused("record_steps"):
+        run(record_steps=(14, 40), state=half.state)
 
 
 def test_seeds_in_one_program():
@@ -149,6 +151,30 @@ def test_divergence_is_reported_with_the_stable_limit():
         et.require_finite(diverged)
 
 
+def test_a_frozen_layer_needs_no_gradient():
+    """That of b is infinite at 0."""
+    apply = lambda params, x: x @ params["a"] + jnp.sqrt(params["b"])
+    rates = {"a": 0.1, "b": 0.0}
+    found = et.train(
+        apply, {"a": jnp.zeros(D), "b": 0.0}, X, Y, learning_rate=rates, num_steps=5, record_steps=(5,)
+    ).params
+    alone = et.train(linear_apply, jnp.zeros(D), X, Y, learning_rate=0.1, num_steps=5, record_steps=(5,)).params
+    np.testing.assert_allclose(found["a"], alone, rtol=1e-12)
+    assert found["b"] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_run_whose_start_is_not_finite_has_diverged_there(dtype):
+    x, y = X.astype(dtype), Y.astype(dtype)
+    start = jnp.full(D, np.finfo(dtype).max / 100, dtype)
+    found = et.train(linear_apply, start, x, y, learning_rate=0.1, num_steps=5, record_steps=(0, 5))
+    assert found.diverged_at == 0 and found.steps.dtype == np.int32
+    limit = 2 * N / np.linalg.eigvalsh(X @ X.T)[-1]
+    np.testing.assert_allclose(found.stable_learning_rate, limit, rtol=1e-3)
+    calm = et.train(linear_apply, jnp.zeros(D, dtype), x, y, learning_rate=0.1, num_steps=1, record_steps=(0,))
+    assert found.stable_learning_rate.dtype == calm.stable_learning_rate.dtype == dtype
+
+
 def test_divergence_of_one_layer_and_of_one_seed():
     layered = et.train(
         et.two_layer(D, M, "relu").apply,
@@ -173,6 +199,7 @@ def test_divergence_of_one_layer_and_of_one_seed():
         )
     )(rates)
     assert pair.diverged_at[0] == -1 and pair.diverged_at[1] > 0
+    assert np.isnan(pair.stable_learning_rate[0]) and pair.stable_learning_rate[1] < 50
     with pytest.raises(ValueError, match="of run 1"):
         et.require_finite(pair)
 
@@ -193,6 +220,9 @@ def test_compiled_once_for_different_steps_and_rates():
         ("record_steps", dict(record_steps=(0, 41))),
         ("record_steps", dict(record_steps=(-1, 3))),
         ("record_steps", dict(record_steps=(3, 3))),
+        ("record_steps", dict(record_steps=(0, 3, 3, 5))),
+        ("record_steps", dict(record_steps=5)),
+        ("record_steps", dict(record_steps=np.array([[0, 5]]))),
         ("record_steps", dict(record_steps=())),
         ("record_steps", dict(record_steps=(0.5,))),
         ("num_steps", dict(num_steps=-1)),

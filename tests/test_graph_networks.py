@@ -16,17 +16,16 @@ DIM = 2
 def by_vertex(params, x, phi, parents=PARENTS, dim=DIM, changed=None):
     """f(x) vertex by vertex; `changed` adds a number to what a vertex puts out."""
     graph = layers(parents, dim=dim)
-    numbers = [*range(dim)]  # of the rows: the vertices layer after layer
-    depth = {number: 0 for number in range(dim)}
-    for number, own in enumerate(parents, start=dim):
-        depth[number] = 1 + max(depth[u] for u in own)
-    numbers = sorted(depth, key=lambda number: (depth[number], number))
+    depth = lambda number: 0 if number < dim else 1 + max(map(depth, parents[number - dim]))
+    # of the rows: the vertices layer after layer
+    numbers = sorted(range(dim + len(parents)), key=lambda number: (depth(number), number))
     weight = {}
     for start, (w, connected) in zip(np.cumsum([dim, *(layer.shape[1] for layer in graph)]), params):
         for row, column in zip(*np.nonzero(np.asarray(connected))):
             weight[numbers[row], numbers[start + column]] = float(w[row, column])
     value = dict(enumerate(np.asarray(x)))
-    for number, own in enumerate(parents, start=dim):
+    for number in numbers[dim:]:
+        own = parents[number - dim]
         z = sum(weight[u, number] * value[u] for u in own) / np.sqrt(len(own))
         value[number] = z if number == dim + len(parents) - 1 else float(phi(z)) + (changed or {}).get(number, 0.0)
     return value[number]
@@ -51,6 +50,9 @@ def test_the_order_of_the_vertices_plays_no_part():
         parents[renamed[number] - DIM] = [renamed[u] for u in own]
     for ours, theirs in zip(layers(PARENTS, dim=DIM), layers(parents, dim=DIM)):
         np.testing.assert_array_equal(np.sort(ours.sum(axis=0)), np.sort(theirs.sum(axis=0)))
+    network = directed_acyclic(layers(parents, dim=DIM), "tanh")
+    params, x = network.init(jax.random.key(1)), np.array([[0.3, -0.8]])
+    np.testing.assert_allclose(network.apply(params, x), [by_vertex(params, x[0], np.tanh, parents=parents)])
 
 
 def test_with_all_edges_between_neighbours_it_is_a_fully_connected_network():
@@ -82,6 +84,10 @@ def test_random_parents_are_as_many_as_asked_for_and_differ():
     assert [layer.shape for layer in graph] == [(3, 6), (9, 6), (15, 6), (21, 1)]
     assert [layer.sum(axis=0).tolist() for layer in graph] == [[3] * 6, [6] * 6, [8] * 6, [5]]
     assert not any(layer[:3].any() for layer in graph[1:])
+    graph_of_any_widths = random_parents(jax.random.key(0), 3, (4, 6, 2), in_degree=3, readout_degree=5)
+    assert [layer.shape for layer in graph_of_any_widths] == [(3, 4), (7, 6), (13, 2), (15, 1)]
+    with refused("widths"):
+        random_parents(jax.random.key(0), 3, (), in_degree=3, readout_degree=5)
     columns = {tuple(column) for column in np.asarray(graph[2]).T}
     assert len(columns) == 6
     other = random_parents(jax.random.key(1), 3, (6, 6, 6), in_degree=8, readout_degree=5)
@@ -119,6 +125,8 @@ def test_only_weights_that_are_there_have_derivatives():
         ([[0], []], "parent for every vertex, 3 has none"),
         ([[0], [1, 9]], "different numbers"),
         ([[0], [1, 1]], "different numbers"),
+        ([[0], [1, -1]], "different numbers"),
+        ([[0], [1, 4]], "different numbers"),
         ([[0], [1.5]], "different numbers"),
         ([[0], [1]], "one output"),
     ],
@@ -136,8 +144,10 @@ def test_bad_arguments_are_named():
         directed_acyclic([], "tanh")
     with refused("connected", saying="rows"):
         directed_acyclic([graph[0], graph[0]], "tanh")
+    with refused("connected", saying="rows"):
+        directed_acyclic([np.ones(2, bool)], "tanh")
     with refused("connected", saying="without"):
-        directed_acyclic([np.zeros((2, 1), bool)], "tanh")
+        directed_acyclic([np.array([[True, False], [True, False]]), np.ones((4, 1), bool)], "tanh")
     with refused("connected", saying="one output"):
         directed_acyclic([np.ones((2, 3), bool)], "tanh")
     with refused("dim"):

@@ -78,10 +78,12 @@ def test_traced_float32_stays_bounded(momentum):
 
 
 def test_condition_numbers_end_at_rounding():
-    solve = lambda kernel: et.kernel_dynamics(kernel, np.ones(2), learning_rate=1.0)
+    solve = lambda kernel: et.kernel_dynamics(kernel, np.ones(len(kernel)), learning_rate=1.0)
     np.testing.assert_allclose(solve(np.diag([4.0, 1.0])).condition_number, 4)
     np.testing.assert_allclose(solve(np.diag([1.0, 0.0]).astype(np.float32)).condition_number, 2.0**22)
-    np.testing.assert_allclose(solve(np.diag([1.0, -1e-9])).condition_number, 1e9)
+    for top in (0.25, 1.0, 4.0):  # below 0 by 1e-9, so that this much is rounding
+        for rest in ([-1e-9], [-1e-9, -1e-9]):
+            np.testing.assert_allclose(solve(np.diag([top, *rest])).condition_number, top * 1e9)
     # What is no larger than the eigenvalue below 0 is rounding, too.
     kernel = np.diag([1.0, 1e-9, -2e-9])
     found = et.kernel_dynamics(kernel, np.ones(3), learning_rate=1.0).predict(

@@ -43,6 +43,27 @@ def test_an_input_of_zeros_has_no_angle():
     assert input_statistics(x).rms_cosine == 0.0
 
 
+@pytest.mark.parametrize("scale", [1e-10, 1e10])
+def test_shares_know_no_scale(scale):
+    x = np.append(RNG.normal(size=(9, 4)), np.full((9, 1), 0.1), axis=1)
+    x[0, 0] = 0.0
+    found, scaled = input_statistics(x), input_statistics(scale * x)
+    assert found.num_constant == scaled.num_constant == 1
+    np.testing.assert_allclose(scaled._replace(mean_square=0), found._replace(mean_square=0), rtol=1e-9)
+
+
+def test_the_fewest_inputs():
+    two = input_statistics(np.array([[1.0], [3.0]]))
+    assert (two.num_samples, two.dim, two.mean_square, two.rms_cosine) == (2, 1, 5.0, 1.0)
+    assert np.isnan(input_statistics(np.array([[1.0, 0.0], [0.0, 0.0]])).rms_cosine)  # one direction, and no pair
+
+
+def test_orthogonal_inputs_have_an_angle_of_ninety_degrees_whatever_rounding_does():
+    for seed in range(60):
+        x = np.linalg.qr(np.random.default_rng(seed).normal(size=(8, 3)))[0].T
+        assert 0 <= input_statistics(x).rms_cosine < 1e-7
+
+
 def test_refusals():
     for x in (np.ones((5, 3)), np.ones((1, 3)), np.ones(4), np.zeros((4, 0)), np.full((3, 2), np.nan)):
         with refused("x"):

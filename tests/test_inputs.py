@@ -95,6 +95,23 @@ def test_equal_norms_keep_directions():
     )
 
 
+def test_equal_norms_of_inputs_with_zeros_and_of_traced_ones():
+    x = np.array([[3.0, 0.0], [0.0, -4.0], [3.0, 4.0]])
+    expected = np.sqrt(2) * np.array([[1.0, 0.0], [0.0, -1.0], [0.6, 0.8]])
+    np.testing.assert_allclose(et.inputs.equal_norms(x), expected)
+    np.testing.assert_allclose(jax.jit(et.inputs.equal_norms)(x), expected)
+
+
+def test_a_trace_may_be_off_by_rounding_in_single_precision():
+    assert et.sample_inputs(KEY, 2, 100, spectrum=np.full(100, 1 + 5e-5)).shape == (2, 100)
+    with refused("spectrum"):
+        et.sample_inputs(KEY, 2, 100, spectrum=np.full(100, 1 - 2e-4))
+
+
+def test_a_teacher_that_says_nothing_says_plus_one():
+    assert et.teacher_labels(KEY, np.zeros((1, 4))).tolist() == [1.0]
+
+
 def test_random_labels_are_signs_of_mean_zero():
     y = np.asarray(et.inputs.random_labels(jax.random.key(3), 10_000))
     assert set(y) == {-1.0, 1.0} and abs(y.mean()) < 0.05

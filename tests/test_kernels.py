@@ -64,6 +64,20 @@ def test_tangent_kernel_of_a_network_and_of_one_layer():
     np.testing.assert_allclose(first.dense(), brute_force_kernel(*SOFTPLUS, "first", X), rtol=1e-6)
 
 
+def test_what_operators_say_of_themselves():
+    linear = lambda w, x: x @ w
+    square, between = et.tangent_kernel(linear, jnp.ones(D), X), et.tangent_kernel(linear, jnp.ones(D), X, X + 1)
+    assert square.symmetric and not between.symmetric
+    assert not square.cheap_dense and not between.cheap_dense
+    two_layers = et.two_layer_kernel(PARAMS, X, "erf", trained="both")
+    assert two_layers.symmetric and two_layers.cheap_dense
+
+
+def test_a_distance_is_between_two_places():
+    here, there = {"a": np.array([1.0, 5.0]), "b": np.array(2.0)}, {"a": np.array([4.0, 5.0]), "b": np.array(-2.0)}
+    np.testing.assert_allclose(et.kernels.parameter_distance(here, there), 5.0)
+
+
 def test_tangent_kernel_of_any_pytree():
     apply = lambda p, x: jnp.tanh(x @ p["a"][0]) @ p["b"]
     params = {"a": [jnp.ones((D, 3)) / 3], "b": jnp.arange(3.0)}
@@ -155,6 +169,10 @@ def test_the_constants_of_the_features_are_those_of_real_networks(wide_network, 
         ("other", lambda: et.linear_kernel(lambda x: x, X) - et.linear_kernel(lambda x: x, X2)),
         ("u", lambda: et.linear_kernel(lambda x: x, X).matvec(np.ones(3))),
         ("direction", lambda: et.operators.complement(et.linear_kernel(lambda x: x, X), np.ones(3))),
+        ("kernels", lambda: et.kernels.kernel_change(np.ones((2, 3, 4)))),
+        ("kernels", lambda: et.kernels.kernel_change(np.ones((2, 2, 2, 2)))),
+        ("start", lambda: et.kernels.parameter_distance({"a": np.ones(2)}, {"a": np.arange(2)})),
+        ("start", lambda: et.kernels.parameter_distance({"a": np.ones(2)}, {"a": np.ones(3)})),
     ],
 )
 def test_bad_arguments_are_named(name, call):
@@ -185,7 +203,9 @@ def test_the_stable_learning_rate_is_where_gradient_descent_turns():
 def test_the_averaged_kernel_is_the_mean_of_the_outputs_kernels():
     network, x = et.fully_connected(4, 6, "tanh", depth=2, num_outputs=3), jax.random.normal(jax.random.key(1), (5, 4))
     params = network.init(jax.random.key(0))
-    dense = np.asarray(et.tangent_kernel(network.apply, params, x).dense()).reshape(5, 3, 5, 3)
+    operator, u = et.tangent_kernel(network.apply, params, x), np.random.default_rng(0).normal(size=15)
+    np.testing.assert_allclose(operator.matvec(u), operator.dense() @ u, rtol=1e-10)
+    dense = np.asarray(operator.dense()).reshape(5, 3, 5, 3)
     expected = np.einsum("iaja->ij", dense) / 3
     np.testing.assert_allclose(et.kernels.averaged_kernel(network.apply, params, x), expected, rtol=1e-10)
     one = et.two_layer(4, 8, "erf")

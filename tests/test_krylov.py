@@ -54,6 +54,15 @@ def test_a_space_that_is_exhausted_early_is_all_there_is(rank):
     np.testing.assert_allclose(found, alpha, atol=1e-10)
 
 
+def test_what_is_traced_or_dear_is_not_looked_at():
+    of = lambda matrix: krylov_dynamics(et.operators.Operator.from_matrix(matrix), Y, learning_rate=RATE)
+    expected = of(KERNEL).coefficients(5)
+    np.testing.assert_allclose(jax.jit(lambda matrix: of(matrix).coefficients(5))(KERNEL), expected, atol=1e-10)
+    product, never = jax.tree_util.Partial(jnp.matmul, KERNEL), jax.tree_util.Partial(lambda: 1 / 0)
+    dear = et.operators.Operator(product, never, (N, N), cheap_dense=False)
+    np.testing.assert_allclose(krylov_dynamics(dear, Y, learning_rate=RATE).coefficients(5), expected, atol=1e-10)
+
+
 def test_a_kernel_that_is_not_finite_stays_so():
     kernel = et.operators.Operator.from_matrix(KERNEL.at[2, 3].set(np.nan))
     assert np.isnan(krylov_dynamics(kernel, Y, learning_rate=RATE).coefficients(5)).all()

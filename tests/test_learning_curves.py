@@ -111,6 +111,32 @@ def test_the_curve_is_that_of_regression(n, ridge, noise):
     np.testing.assert_allclose(error, simulated(kernel, dim, n, ridge=ridge, noise=noise), rtol=0.08)
 
 
+def test_a_narrow_density_is_resolved():
+    spectrum = lc.sphere_spectrum(lambda rho: 1 + rho, dim=10_000, num_degrees=2)
+    np.testing.assert_allclose(spectrum.eigenvalues, [1, 1e-4], rtol=1e-9)
+
+
+def test_the_scale_of_a_kernel_is_the_scale_of_its_spectrum():
+    for scale in (1e-8, 1.0, 1e8):
+        spectrum = lc.sphere_spectrum(lambda rho: scale * (1 + rho), dim=6, num_degrees=5)
+        np.testing.assert_allclose(spectrum.eigenvalues / scale, [1, 1 / 6, 0, 0, 0], atol=1e-12)
+        assert spectrum.eigenvalues.min() >= 0 and spectrum.rest >= 0
+    assert lc.sphere_spectrum(np.exp, dim=3, num_degrees=60).eigenvalues.min() == 0  # not what rounding leaves below
+    spectrum = lc.sphere_spectrum(np.exp, dim=6, num_degrees=3)
+    small = spectrum._replace(eigenvalues=1e-8 * spectrum.eigenvalues, rest=0.0)
+    found = lc.ridge_learning_curve(small, [0, 1, 1], [5, 50], ridge=1e-9)
+    expected = lc.ridge_learning_curve(spectrum._replace(rest=0.0), [0, 1, 1], [5, 50], ridge=0.1)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_a_circle_has_harmonics():
+    angle = np.linspace(0, 2 * np.pi, 9)[:8]
+    x = np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    for degree in (1, 2):
+        y = np.asarray(lc.harmonic_labels(jax.random.key(1), jnp.asarray(x), degree=degree))
+        np.testing.assert_allclose([y.mean(), np.mean(y**2)], [0, 1], atol=1e-12)
+
+
 def test_limits_of_the_curve():
     spectrum = lc.sphere_spectrum(np.exp, dim=10, num_degrees=3)
     huge_ridge, many, few = (
@@ -169,14 +195,17 @@ def test_what_is_refused():
         lc.sphere_spectrum(np.exp, dim=4, num_degrees=0)
     with refused("kernel", saying="shape"):
         lc.sphere_spectrum(lambda rho: 1.0, dim=4, num_degrees=2)
+    with refused("kernel", saying="finite"):
+        lc.sphere_spectrum(lambda rho: np.where(rho == 1, np.inf, rho), dim=4, num_degrees=2)
     with refused("kernel", saying="negative"):
         lc.sphere_spectrum(lambda rho: -rho, dim=4, num_degrees=2)
     with refused("power", saying="each degree"):
         lc.ridge_learning_curve(spectrum, [1.0], [3])
     with refused("power"):
         lc.ridge_learning_curve(spectrum, [1.0, -1.0], [3])
-    with refused("num_samples"):
-        lc.ridge_learning_curve(spectrum, [1.0, 1.0], [0])
+    for num_samples in ([0], 3, [], [3, 0.5], [3, np.inf], [[3]]):
+        with refused("num_samples"):
+            lc.ridge_learning_curve(spectrum, [1.0, 1.0], num_samples)
     with refused("ridge"):
         lc.ridge_learning_curve(spectrum, [1.0, 1.0], [3], ridge=-1.0)
     with refused("noise"):

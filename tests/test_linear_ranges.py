@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from earlytime.linear_ranges import linear_range, loss_range
+from earlytime.linear_ranges import _first_crossing, linear_range, loss_range
 from refusals import refused
 
 X = np.random.default_rng(0).normal(size=(30, 3))
@@ -62,6 +62,54 @@ def test_the_range_of_a_loss_is_twice_the_best_step():
     assert found == pytest.approx(closed, rel=2e-3)
 
 
+PANEL = 1 / 21  # between two powers of 2 the loss is looked at 22 times
+
+
+@pytest.mark.parametrize(
+    "multiple",
+    [0.9 * 2**-16, 1.5 * 2**-16, 0.5 * (1 + PANEL / 2), 1.99 * 2**-4, 31.2, 32.8],
+    ids=["below all", "in the first interval", "in the second panel", "in the last panel", "nearly 32", "above all"],
+)
+@pytest.mark.parametrize("scale", [1.0, 1e-8])
+def test_a_loss_is_looked_at_from_a_sixteenth_power_of_one_half_to_32(multiple, scale):
+    """(w + s u - y)² is back where it was at s = 2 (y - w)/u."""
+    one = scale * jnp.ones(1)
+    found = loss_range(lambda w, x: x @ w, one, one, np.ones((1, 1)), scale * np.array([1 + multiple / 2]))
+    assert found == pytest.approx(0.0 if multiple < 2**-16 else np.inf if multiple > 32 else multiple, rel=2e-3)
+
+
+def test_steps_too_small_to_be_seen_are_no_rise():
+    one = jnp.ones(1, jnp.float32)
+    assert loss_range(lambda w, x: x @ w, one, one, np.ones((1, 1), np.float32), np.array([1e4], np.float32)) == np.inf
+
+
+@pytest.mark.parametrize("end", [1.01, 1.2])
+def test_where_a_loss_ends_to_be_a_number_it_has_risen(end):
+    loss = lambda outputs, y: jnp.sqrt(end - outputs)
+    found = loss_range(lambda w, x: x @ w, jnp.zeros(1), jnp.ones(1), np.ones((1, 1)), np.zeros(1), loss=loss)
+    assert end - PANEL <= found <= end
+
+
+def test_distances_looked_at_and_crossings_at_their_edges():
+    for params, first in ((W, 2**-16 * np.linalg.norm(W) / np.linalg.norm(U)), (0 * W, 2**-16 / np.linalg.norm(U))):
+        scanned = linear_range(bent, params, U, X).scanned
+        np.testing.assert_allclose(scanned, first * 2.0 ** np.arange(22), rtol=1e-6)
+    at = np.array([1.0, 2.0, 4.0])
+    for values, expected in {
+        (0.05, 0.1, 0.2): 2.0,
+        (0.05, 0.05, 0.2): 2 * 2**0.5,
+        (0.2, 0.05, 0.2): 2 * 2**0.5,
+        (0.1, 0.2, 0.4): 1.0,
+        (0.2, 0.2, 0.4): np.nan,
+        (0.4, 0.2, 0.4): np.nan,
+        (0.05, 0.05, np.inf): 2.0,
+        (0.05, 0.05, np.nan): 2.0,
+        (0.05, 0.0, 0.2): 2.0,
+        (0.0, 0.01, 0.02): np.inf,
+    }.items():
+        np.testing.assert_allclose(_first_crossing(at, np.array(values), 0.1), expected)
+
+
 def test_a_loss_that_rises_at_once_and_one_that_never_does():
     f = lambda w, x: x @ w
     y = np.sign(X @ np.asarray(W))
@@ -81,6 +129,8 @@ def test_refusals():
         linear_range(bent, W, jnp.zeros(3), X)
     with refused("direction"):
         linear_range(bent, W, jnp.ones(2), X)
+    with refused("direction"):
+        linear_range(bent, W, np.arange(3), X)
     with refused("direction"):
         loss_range(bent, W, jnp.array([1.0, np.nan, 0.0]), X, X[:, 0])
     for tolerances in ([0.0], [1.0], [0.3, 0.1], [], [np.nan]):

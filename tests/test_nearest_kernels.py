@@ -57,6 +57,22 @@ def test_scale_and_turn_make_up_the_change():
     assert kernel_turn(before + 5, before) == pytest.approx((1, 0), abs=1e-12)
 
 
+def test_a_small_kernel_with_zeros_has_the_same_shape():
+    kernel = np.diag(np.arange(1.0, 31.0))
+    x = RNG.normal(size=(30, 4))
+    found, small = (nearest_linear_kernel(scale * kernel, x) for scale in (1.0, 1e-6))
+    assert found.spectrum.shape == (20,)
+    np.testing.assert_allclose(small.linear, 1e-6 * found.linear)
+    np.testing.assert_allclose(small[2:5], found[2:5])
+    np.testing.assert_allclose(kernel_turn(1e-6 * kernel, 1e-6 * x @ x.T), kernel_turn(kernel, x @ x.T))
+
+
+def test_what_is_constant_has_no_shape():
+    found = nearest_linear_kernel(np.ones((12, 12)), X)
+    assert np.isnan(found.centered_gap) and np.isnan(found.alignment) and found.gap < 1e-12
+    assert np.isnan(kernel_turn(NOISE, np.ones((12, 12)))).all()
+
+
 def test_refusals():
     with refused("kernel"):
         nearest_linear_kernel(A, X)
@@ -64,6 +80,8 @@ def test_refusals():
         nearest_linear_kernel(np.zeros((12, 12)), X)
     with refused("features"):
         nearest_linear_kernel(NOISE, X[:5])
+    with refused("features"):
+        nearest_linear_kernel(NOISE, X[:, 0])
     with refused("features"):
         nearest_linear_kernel(NOISE, X * np.nan)
     with refused("start"):

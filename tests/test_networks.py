@@ -104,7 +104,7 @@ def test_bad_outputs_are_named(name, call):
 
 
 def run(network):
-    return network.apply(network.init(jax.random.key(0)), jnp.ones((2, 3)))
+    return network.apply(network.init(jax.random.key(0)), jnp.ones((5, 3)))
 
 
 @pytest.mark.parametrize(

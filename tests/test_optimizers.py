@@ -1,5 +1,7 @@
 """Training with optax's transformations, and records that are summaries of the outputs."""
 
+import types
+
 import earlytime as et
 import jax
 import jax.numpy as jnp
@@ -126,3 +128,8 @@ def test_refusals():
         train(0.1)
     with refused("optimizer"):
         train(optax.lbfgs())
+    with refused("optimizer"):
+        train(types.SimpleNamespace(init=lambda params: ()))
+    one_short = optax.GradientTransformation(lambda params: (), lambda updates, state, params: (updates[:1], state))
+    with pytest.raises(ValueError):
+        train(one_short)

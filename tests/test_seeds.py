@@ -104,6 +104,11 @@ def test_keys_can_be_handed_on(batch_size):
     np.testing.assert_array_equal(et.over_seeds(draw, 5, 3, per_seed=keys, batch_size=batch_size), expected)
 
 
+def test_keys_stay_what_they_are():
+    found = et.over_seeds(lambda key: jax.random.key(3, impl="rbg"), 0, 2)
+    assert jax.random.key_impl(found) == jax.random.key_impl(jax.random.key(3, impl="rbg"))
+
+
 def test_what_is_static_can_be_hashed():
     with refused("static"):
         et.over_seeds(scaled, 0, 2, 1.0, static={"dim": [3]})
@@ -125,6 +130,21 @@ def test_the_first_run_that_diverges_names_its_limit(batch_size):
     np.testing.assert_allclose(runs.stable_learning_rate[2], limit, rtol=1e-3)
     with pytest.raises(ValueError, match=rf"run 2; the stable limit .* is {limit:.4g}"):
         et.require_finite(runs)
+
+
+def test_a_run_that_diverges_at_once_beside_one_that_does_not():
+    x, y = np.eye(3), np.ones(3)
+
+    def run(key, x, y):
+        at_once = et.train(
+            lambda beta, x: x @ beta, jnp.full(3, 1e200), x, y, learning_rate=1.0, num_steps=9, record_steps=(9,)
+        )
+        return {"calm": descend(key, x, y, 0.1), "at once": at_once}
+
+    found = et.over_seeds(run, 0, 1, x, y)
+    assert found["at once"].diverged_at == 0 and found["calm"].diverged_at == -1
+    np.testing.assert_allclose(found["at once"].stable_learning_rate, 6, rtol=1e-6)
+    assert np.isnan(found["calm"].stable_learning_rate)
 
 
 def test_nobody_looks_for_a_limit_where_no_run_diverges():

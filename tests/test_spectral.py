@@ -35,7 +35,10 @@ def test_the_residual_bounds_the_distance_to_an_eigenvalue(monkeypatch):
         assert norm.value <= values[-1] + 1e-9
 
 
-@pytest.mark.parametrize("matrix", [np.zeros((6, 6)), np.eye(6), np.diag([0, 0, 0, 0, 0, -3.0]), np.eye(1) * 2])
+@pytest.mark.parametrize(
+    "matrix",
+    [np.zeros((6, 6)), np.eye(6), np.diag([0, 0, 0, 0, 0, -3.0]), np.eye(1) * 2, np.kron(np.eye(20), [[0, 2], [2, 0]])],
+)
 @pytest.mark.filterwarnings("error")
 def test_spectral_norms_of_exhausted_krylov_spaces(matrix):
     root = jnp.asarray(matrix)
@@ -71,6 +74,28 @@ def test_products_that_are_not_finite_have_no_norm(monkeypatch):
         assert np.isnan(et.spectral_norm(et.operators.Operator.from_matrix(matrix), key=KEY)).all()
 
 
+@pytest.mark.parametrize(
+    "rows, cheap, used",
+    [(4, True, "all"), (5, True, "matrix"), (6, True, "matrix"), (7, True, "product"), (3, False, "product")],
+)
+def test_a_matrix_is_formed_where_it_is_cheap_and_small(monkeypatch, rows, cheap, used):
+    monkeypatch.setattr(et.spectral, "_EXACT_ROWS", 4)
+    monkeypatch.setattr(et.spectral, "_DENSE_ROWS", 6)
+    calls, matrix = set(), jnp.diag(jnp.arange(1.0, rows + 1))
+    product = jax.tree_util.Partial(lambda u: (calls.add("product"), matrix @ u)[1])
+    formed = jax.tree_util.Partial(lambda: (calls.add("matrix"), matrix)[1])
+    norm = et.spectral_norm(et.operators.Operator(product, formed, (rows, rows), cheap), key=KEY, num_matvecs=2)
+    assert calls == {"product" if used == "product" else "matrix"}
+    assert (norm.residual == 0) == (used == "all") and (norm.value == rows) == (used == "all")
+
+
+def test_small_numbers_beside_zeros_are_not_lost(monkeypatch):
+    monkeypatch.setattr(et.spectral, "_EXACT_ROWS", 1)
+    matrix = np.diag(np.array([0.0, 1e-30, 2e-30, 3e-30], np.float32))
+    norm = et.spectral_norm(et.operators.Operator.from_matrix(matrix), key=KEY)
+    np.testing.assert_allclose(norm.value, 3e-30, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rank", [1, 3])
 def test_spectral_norms_of_low_rank_from_many_starts(monkeypatch, dtype, rank):
@@ -95,6 +120,7 @@ def test_spectral_norm_over_seeds_and_in_float32(monkeypatch):
     "name, call",
     [
         ("operator", lambda: et.spectral_norm(et.linear_kernel(lambda x: x, jnp.eye(3), jnp.eye(2, 3)), key=KEY)),
+        ("operator", lambda: et.spectral_norm(et.operators.Operator.from_matrix(jnp.zeros((0, 0))), key=KEY)),
         ("num_matvecs", lambda: et.spectral_norm(et.linear_kernel(lambda x: x, jnp.eye(3)), key=KEY, num_matvecs=0)),
     ],
 )

@@ -66,7 +66,7 @@ def test_copies_of_an_input_in_float32_and_their_opposites(activation):
 
 def test_lengths_that_the_table_does_not_have_are_refused():
     kernel, x = tabulated_kernel("erf", depth=1), inputs()
-    for factor in (0.1, 2.0):
+    for factor in (0.1, 2.0, np.array([[2.0]] + [[1.0]] * 11)):
         with refused("x"):
             kernel(factor * x)
         with refused("x2"):

@@ -42,6 +42,11 @@ def test_the_one_of_many_is_named_by_its_index():
         et.require_finite({"results": many})
 
 
+def test_a_run_may_diverge_at_its_start():
+    with pytest.raises(ValueError, match="diverged at step 0; .* is 2$"):
+        et.require_finite(Divergence(np.array(0), 2.0))
+
+
 def test_rates_per_layer_have_limits_per_layer():
     rates = {"a": np.array([np.nan, 0.5]), "b": np.array([np.nan, 0.25])}
     with pytest.raises(ValueError, match=r"step 3 of run 1; .* is \{'a': 0.5, 'b': 0.25\}"):

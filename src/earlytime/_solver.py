@@ -40,7 +40,7 @@ class Solver(NamedTuple):
         if known:
             dynamics = dynamics._replace(learning_rate=np.float64(dynamics.learning_rate))
         else:
-            precision = jnp.maximum(precision, jnp.finfo(dtype).eps)
+            precision = jnp.maximum(jnp.asarray(precision, dtype), jnp.finfo(dtype).eps)
         values, vectors = (xp.asarray(part, dtype) for part in (dynamics.eigenvalues, dynamics.eigenvectors))
         dynamics = dynamics._replace(eigenvalues=values, eigenvectors=vectors)
         p, n = len(values), labels.shape[0]

@@ -92,7 +92,7 @@ def _ridge(phi, g, phi_new):
     left, sizes, right = np.linalg.svd((phi - middle) / spread, full_matrices=False)
     offset = g.mean(axis=-2, keepdims=True)
     projected = left.T @ (g - offset)  # (..., r, k)
-    outside = np.sum((g - offset) ** 2, axis=(-2, -1)) - np.sum(projected**2, axis=(-2, -1))
+    outside = np.sum((g - offset - left @ projected) ** 2, axis=(-2, -1))
     unit = max(np.sum(sizes**2) / max(len(sizes), 1), np.finfo(float).tiny)
     scores = []
     for ridge in _RIDGES * unit:

@@ -257,13 +257,13 @@ def minimum_l1(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"]) -> MinimumL1:
     from scipy.optimize import linprog  # late: it takes a tenth of a second
 
     x, y = _full_rank(x, y)
-    d = x.shape[1]
-    both = linprog(np.ones(2 * d), A_eq=np.hstack([x, -x]), b_eq=y).x
-    beta = both[:d] - both[d:]
+    unit = np.abs(y).max() / np.abs(x).max()
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()  # the linear programs' tolerances are absolute
+    beta = np.subtract(*np.split(linprog(np.ones(2 * x.shape[1]), A_eq=np.hstack([x, -x]), b_eq=y).x, 2))
     support = np.abs(beta) > 1e-9 * np.abs(beta).max()
     beta[~support] = 0
     beta[support] = np.linalg.lstsq(x[:, support], y)[0]  # to the last digit
-    return MinimumL1(beta, _certificate(x, support, np.sign(beta[support])))
+    return MinimumL1(beta * unit, _certificate(x, support, np.sign(beta[support])))
 
 
 def _certificate(x, support, signs) -> float:

@@ -23,7 +23,7 @@ import matplotlib
 matplotlib.use("agg")
 events = []
 jax.monitoring.register_event_listener(lambda event, **_: events.append(event.rsplit("/", 1)[-1]))
-namespace = {"__name__": "__main__"}
+namespace = {"__name__": "__main__", "display": print}  # as IPython has it
 for source, parameters in json.load(sys.stdin):
     exec(source, namespace)
     namespace.update(parameters)

@@ -64,7 +64,7 @@ def test_after_failures_the_next_build_fails_again_until_they_are_mended(built):
     printed = assert_fails("part/second", "part/third", runs={"first"})
     assert "on purpose" in printed and "Kernel died" in printed
     assert shown() == page(first="first 0", second="second 0", third="third 0")
-    assert json.loads((RESULTS / "first.json").read_text()) == {"claims": {"edited": 0}}
+    assert json.loads((RESULTS / "first.json").read_text())["claims"] == {"edited": 0}
     assert_fails("part/second", "part/third")
     write("notebooks/part/second.ipynb", say("mended"))
     assert_fails("part/third", runs={"part/second"})
