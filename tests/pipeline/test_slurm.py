@@ -162,8 +162,8 @@ def test_jobs_get_what_they_ask_for_and_what_is_current_is_not_submitted(cluster
     code, printed = output_of(building)
     assert code == 0, printed
     assert shown() == page(**WHOLE)
-    # four times 300 s, and one and a half times 1 GB and 1 GB; what was not measured asks for the most
-    assert "TimeLimit=00:20:00" in asked["first"] and "mem=2500M" in asked["first"]
+    # four times 300 s, and one and a half times 1 GB and 800 MB; what was not measured asks for the most
+    assert "TimeLimit=00:20:00" in asked["first"] and "mem=2300M" in asked["first"]
     assert "TimeLimit=12:00:00" in asked["part/second"] and "mem=16000M" in asked["part/second"]
     assert all("NumCPUs=2 " in said for said in asked.values())
     assert len({note["SLURM_JOB_ID"] for note in notes()}) == 4 and {note["NPROC"] for note in notes()} == {"2"}
