@@ -14,7 +14,7 @@ NOTEBOOKS = {
 }
 
 
-@pytest.mark.parametrize("profile", ["smoke"])  # and standard, once it has run with this
+@pytest.mark.parametrize("profile", ["smoke", "standard"])
 def test_every_notebook_was_measured(profile):
     assert set(MEASURED[profile]) == NOTEBOOKS
 
@@ -23,7 +23,7 @@ def test_every_notebook_was_measured(profile):
 def test_a_notebook_asks_for_more_than_it_took(profile):
     for name, measured in MEASURED[profile].items():
         asked = resources.request(measured)
-        assert 60 * asked.minutes > 3 * measured["seconds"] + 300, name
+        assert asked.minutes >= 10 and 60 * asked.minutes > 3 * measured["seconds"], name
         assert 10e6 < 1.4 * measured["host"] < 1e6 * asked.mem_mb - 500e6, name
 
 
