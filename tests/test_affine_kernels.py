@@ -88,6 +88,9 @@ def test_a_deep_kernel_refuses_what_is_no_length_or_cosine():
     }.items():
         with refused(name):
             kernel(*arguments)
+    for length in (-1e-3, np.array([1, np.nan])):
+        with refused("length"):
+            et.deep_kernels.diagonal_kernel("erf", depth=1)(length)
 
 
 def test_cosines_that_are_rounded_are_those_at_both_ends():

@@ -39,7 +39,9 @@ def assert_same(here, there):
 @pytest.mark.parametrize(
     "how",
     [
-        {"learning_rate": 1.0, "x_test": X[:5], "y_test": Y[:5], "observe": lambda p: p.v},
+        pytest.param(
+            {"learning_rate": 1.0, "x_test": X[:5], "y_test": Y[:5], "observe": lambda p: p.v}, marks=pytest.mark.slow
+        ),
         pytest.param({"learning_rate": 1.0, "momentum": 0.5, "batch_size": 7, "key": jax.random.key(2)}, id="batches"),
         pytest.param({"optimizer": optax.adam(0.01)}, marks=pytest.mark.slow),
     ],

@@ -60,7 +60,10 @@ def entries(folder):
     return {path.name: path.read_bytes() for path in Path(folder).glob("*-cache")}
 
 
-@pytest.mark.parametrize(("name", "keep"), [("JAX_COMPILATION_CACHE_DIR", 0), ("EARLYTIME_COMPILE_CACHE", -1)])
+@pytest.mark.parametrize(
+    ("name", "keep"),
+    [("JAX_COMPILATION_CACHE_DIR", 0), pytest.param("EARLYTIME_COMPILE_CACHE", -1, marks=pytest.mark.slow)],
+)
 def test_an_entry_that_was_cut_short_is_written_again_and_nobody_hears_of_it(tmp_path, name, keep):
     set_up = {name: str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     hits, misses, folder = run(**set_up)

@@ -144,7 +144,9 @@ def test_training_starts_at_zero_and_learns(build):
     assert run.train_loss[1] < 0.5 * run.train_loss[0]
 
 
-@pytest.mark.parametrize("activation, depth, bias_std", [("erf", 3, 0.0), ("softplus", 2, 0.4)])
+@pytest.mark.parametrize(
+    "activation, depth, bias_std", [pytest.param("erf", 3, 0.0, marks=pytest.mark.slow), ("softplus", 2, 0.4)]
+)
 def test_wide_networks_have_the_infinite_kernel(activation, depth, bias_std):
     """The tangent kernel of finite networks, averaged, is that of `deep_kernel`."""
     network = et.fully_connected(12, 300, activation, depth=depth, weight_std=1.2, bias_std=bias_std)

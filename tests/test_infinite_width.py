@@ -43,7 +43,7 @@ def test_numerical_activations_too():
     np.testing.assert_allclose(ours.ntk, theirs.ntk, rtol=1e-5)
 
 
-@pytest.mark.parametrize("activation, depth", [("erf", 4), ("relu", 2)])
+@pytest.mark.parametrize("activation, depth", [pytest.param("erf", 4, marks=pytest.mark.slow), ("relu", 2)])
 def test_affine_kernel_by_differentiating_neural_tangents(activation, depth):
     """κ'(0) and κ''(0): automatic differentiation of both kernels in the correlation."""
     kernel_fn = infinite_width.fully_connected(activation, depth=depth)
@@ -61,7 +61,7 @@ def test_affine_kernel_by_differentiating_neural_tangents(activation, depth):
     [
         ("convolutional", (8, 1), 4, "circular"),
         ("convolutional", (3, 4, 1), 3, "zero"),
-        ("residual", (3, 4, 1), 3, "circular"),
+        pytest.param("residual", (3, 4, 1), 3, "circular", marks=pytest.mark.slow),
     ],
 )
 def test_wide_convolutions_have_the_infinite_kernel(kind, shape, filter_size, padding):
@@ -80,7 +80,7 @@ def test_wide_convolutions_have_the_infinite_kernel(kind, shape, filter_size, pa
     "network, shape",
     [
         (et.fully_connected(12, 16, "erf", depth=3, bias_std=0.2), (12,)),
-        (et.convolutional((3, 4, 1), 8, "relu", depth=2, filter_size=3), (12,)),
+        pytest.param(et.convolutional((3, 4, 1), 8, "relu", depth=2, filter_size=3), (12,), marks=pytest.mark.slow),
         (et.residual((3, 4, 1), 8, "tanh", num_blocks=1), (12,)),
     ],
     ids=["fully connected", "convolutional", "residual"],

@@ -39,7 +39,7 @@ def test_a_large_mean_hides_in_the_plain_gap_alone():
 def test_it_finds_the_moments_of_a_wide_network():
     """Both layers: a = 2 ζ² in high dimension, up to the width's and the samples' fluctuations."""
     task = et.sample_task(jax.random.key(0), 200, 1, 64)
-    network = et.two_layer(64, 4096, "erf")
+    network = et.two_layer(64, 2048, "erf")
     kernel = et.tangent_kernel(network.apply, network.init(jax.random.key(1)), task.x).dense()
     moments = et.gaussian_moments("erf")
     assert nearest_linear_kernel(kernel, task.x).linear == pytest.approx(2 * moments.zeta**2, rel=0.05)

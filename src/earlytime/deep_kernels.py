@@ -81,14 +81,13 @@ def deep_kernel(
             check_known(name, value)
         length, length2, cosine = (np.asarray(v, dtype=float) for v in (length, length2, cosine))
         for name, value in (("length", length), ("length2", length2)):
-            if not np.all(value >= 0):
-                raise ValueError(f"{name}: expected lengths of at least 0, got {np.min(value)}")
+            _check_lengths(name, value)
         if not np.all(np.abs(cosine) <= 1 + 1e-5):  # but for rounding in float32
             raise ValueError(f"cosine: expected numbers from -1 to 1, got {np.max(np.abs(cosine))} in absolute value")
         covariance = lambda product: weight_std**2 * product + bias_std**2
         nngp = ntk = covariance(cosine * length * length2)
         variance, variance2 = covariance(length**2), covariance(length2**2)
-        for _ in range(depth):
+        for _ in range(depth if nngp.size else 0):
             s, s2 = np.sqrt(variance), np.sqrt(variance2)
             (series, square), (series2, square2) = _every_series(phi, s), _every_series(phi, s2)
             # Where a length is 0 so is K, and the cosine plays no part.
@@ -104,6 +103,11 @@ def deep_kernel(
         return Kernels(nngp, ntk)
 
     return kernel
+
+
+def _check_lengths(name: str, value: np.ndarray) -> None:
+    if not np.all(value >= 0):
+        raise ValueError(f"{name}: expected lengths of at least 0, got {np.min(value)}")
 
 
 def _every_series(phi: Callable, s: Real | Float[np.ndarray, "..."]) -> tuple[np.ndarray, np.ndarray]:
@@ -149,8 +153,9 @@ def diagonal_kernel(
     def kernel(length) -> Kernels:
         check_known("length", length)
         length = np.asarray(length, dtype=float)
+        _check_lengths("length", length)
         nngp = ntk = weight_std**2 * length**2 + bias_std**2
-        for _ in range(depth):
+        for _ in range(depth if nngp.size else 0):
             found = [derivatives(phi, s)[:2] ** 2 @ density for s in np.sqrt(nngp).ravel()]
             square, slope = np.stack(found, axis=-1).reshape(2, *length.shape)
             nngp = weight_std**2 * square + bias_std**2

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from earlytime._arrays import AnyArray
+from earlytime._arrays import AnyArray, floating
 from earlytime._validation import check_choice
 from jaxtyping import Array, Float, Num
 
@@ -13,7 +13,7 @@ Loss = str | Callable
 
 def squared(outputs: Float[AnyArray, "n ..."], y: Num[AnyArray, "n ..."]) -> Float[Array, " n"]:
     r"""$\frac12 \|f(x_i) - y_i\|^2$ of every sample."""
-    errors = jnp.asarray(outputs - y) ** 2
+    errors = jnp.asarray(floating("outputs", outputs) - floating("y", y)) ** 2
     return (errors if errors.ndim == 1 else jnp.sum(errors, axis=1)) / 2
 
 
@@ -23,12 +23,13 @@ def cross_entropy(outputs: Float[AnyArray, "n ..."], y: AnyArray) -> Float[Array
     For outputs (n,), labels ±1: $\log(1 + e^{-y_i f(x_i)})$. For outputs (n, k), labels that are
     classes 0 … k - 1 or rows of probabilities $p_i$: $-\sum_a p_{ia} \log \mathrm{softmax}(f(x_i))_a$.
     """
+    outputs = floating("outputs", outputs)
     if outputs.ndim == 1:
-        return jax.nn.softplus(-y * outputs)
+        return jax.nn.softplus(-floating("y", y) * outputs)
     log_probabilities = jax.nn.log_softmax(outputs)
     if y.ndim == 1:
         return -jnp.take_along_axis(log_probabilities, y[:, None], axis=1)[:, 0]
-    return -jnp.sum(y * log_probabilities, axis=1)
+    return -jnp.sum(floating("y", y) * log_probabilities, axis=1)
 
 
 LOSSES = {"squared": squared, "cross_entropy": cross_entropy}

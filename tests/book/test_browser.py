@@ -135,7 +135,8 @@ def browser():
         yield browser
 
 
-@pytest.fixture(params=["light", "dark"])
+# In the dark the pages of the real book are seen, by `make test-book`.
+@pytest.fixture(params=["light", pytest.param("dark", marks=pytest.mark.slow)])
 def visit(browser, html, request):
     """Opens a page, and afterwards checks that it asked no other site and reported no error."""
     context = browser.new_context(color_scheme=request.param)

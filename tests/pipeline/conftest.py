@@ -26,7 +26,7 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def built_once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("built")
     make_checkout(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import earlytime
 import pytest
+import test_every_function
 import yaml
 from api import names_on, names_used, notebooks_using, public_objects, reference
 from docstrings import signature, to_rst
@@ -51,6 +52,19 @@ def own_nodes(node):
 def test_every_public_name_is_on_exactly_one_page():
     listed = Counter(name for page in PAGES for name in names_on(page.read_text()))
     assert listed == Counter(public_objects().keys())
+
+
+def test_every_function_is_tried_with_numbers_of_every_kind():
+    """Or it is listed why not."""
+    tried = {name.partition(",")[0] for name in test_every_function.CALLS}
+    listed = {name for names in test_every_function.NOT_IN_THE_TABLE.values() for name in names}
+    seen = set()
+    for name, value in public_objects().items():
+        if inspect.isfunction(value):
+            names = {name, name.partition(".")[0], name.rpartition(".")[2]} & (tried | listed)
+            assert names, name
+            seen |= names
+    assert listed <= seen, listed - seen
 
 
 def test_names_are_public_where_they_are_defined_or_published_for_a_private_module():

@@ -27,6 +27,7 @@ def found(tmp_path_factory):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_everything_is_measured(found):
     rows = {(row["what"].split(",")[0], row["against"]): row for row in found["ratios"]}
     against = {name for what, name in rows if what == "a training step"}
@@ -52,6 +53,7 @@ def test_exponents_are_those_of_the_sizes(monkeypatch):
     assert grown["exponents"] == pytest.approx({"time": 1.5, "memory": 1.0})
 
 
+@pytest.mark.slow
 def test_the_page_shows_every_machine(found, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert performance.performance_text(None, None) == performance.NOTHING

@@ -56,7 +56,7 @@ def programs(name, cache, **parameters):
     return int(done.stdout.split()[-1])
 
 
-QUICK = "hu2020/theorem_3_2"
+QUICK = "hu2020/moments"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from tiny_checkout import (
     FROM_BEFORE,
     RESULTS,
@@ -73,6 +74,7 @@ def test_after_failures_the_next_build_fails_again_until_they_are_mended(built):
     assert_current()
 
 
+@pytest.mark.slow
 def test_after_a_terminated_group_the_next_build_is_complete(built):
     write("notebooks/part/second.ipynb", say("edited"), WAIT)
     process = snakemake(start_new_session=True)
@@ -94,27 +96,35 @@ def test_after_a_kill_nothing_runs_on_and_the_next_build_is_complete(built):
     assert_builds({"part/second"}, first="first 0", second="edited 0", third="third 0")
 
 
+WHOLE = {"first": "first 0", "second": "second 0", "third": "third 0"}
+
+
 def test_what_was_deleted_or_altered_by_hand_is_named_and_made_again(built):
     (STAGE / "first.ipynb").unlink()
     (RESULTS / "part/second.json").unlink()
     third = RESULTS / "part/third.json"
     third.write_text(third.read_text()[:-5])
-    whole = {"first": "first 0", "second": "second 0", "third": "third 0"}
-    printed = assert_builds({"first", "part/second", "part/third"}, **whole)
+    printed = assert_builds({"first", "part/second", "part/third"}, **WHOLE)
     assert f"{STAGE}/first.ipynb is gone: running first again" in printed
     assert f"{RESULTS}/part/second.json is gone: running part/second again" in printed
     assert f"{RESULTS}/part/third.json was cut short or altered: running part/third again" in printed
+    assert_current()
+
+
+@pytest.mark.slow
+def test_records_and_pages_that_were_altered_by_hand_are_made_again(built):
     record = RESULTS / "first.run.json"
     record.write_text(record.read_text()[:-5])
     (RESULTS / "part/second.run.json").unlink()
     (STAGE / "part/third.ipynb").write_text((STAGE / "part/third.ipynb").read_text().replace("third 0", "third 1"))
-    printed = assert_builds({"first", "part/second", "part/third"}, **whole)
+    printed = assert_builds({"first", "part/second", "part/third"}, **WHOLE)
     assert f"{record} was cut short" in printed and "second.run.json is gone" in printed
     Path("_build/smoke/html/index.html").write_text("altered")
-    assert "_build/smoke/html was cut short or altered: building the book again" in assert_builds(set(), **whole)
+    assert "_build/smoke/html was cut short or altered: building the book again" in assert_builds(set(), **WHOLE)
     assert_current()
 
 
+@pytest.mark.slow
 def test_times_of_change_decide_nothing(built):
     past, future = (0, 0), (2**31, 2**31)  # in 1970, in 2038
     for path in [*Path("notebooks").rglob("*"), *Path("src").rglob("*"), *Path("book").rglob("*")]:
@@ -143,6 +153,7 @@ def test_a_notebook_that_is_removed_or_renamed_leaves_nothing_behind(built):
     assert not {name for name in left if name.startswith(("first", "second", "third"))}
 
 
+@pytest.mark.slow
 def test_what_snakemake_remembers_neither_skips_a_job_nor_blocks_one(built):
     for path in [*RESULTS.rglob("*.json"), *STAGE.rglob("*.ipynb"), Path("_build/smoke/book.json")]:
         name = base64.b64encode(str(path).encode()).decode()
@@ -167,7 +178,6 @@ def test_an_edit_during_the_run_is_not_taken_for_what_ran(built):
 
 
 def test_faults_of_the_book(built):
-    whole = {"first": "first 0", "second": "second 0", "third": "third 0"}
     meanwhile = Path("meanwhile.py")
     Path("book/index.md").write_text("# The book\n\n")
     meanwhile.write_text("raise SystemExit(1)")
@@ -180,5 +190,5 @@ def test_faults_of_the_book(built):
     wait_until(Path("running").exists)
     stop(killed, killed.kill)
     meanwhile.unlink()
-    assert shown() == page(**whole)
-    assert_builds(set(), **whole)
+    assert shown() == page(**WHOLE)
+    assert_builds(set(), **WHOLE)
