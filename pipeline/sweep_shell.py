@@ -121,5 +121,5 @@ def run_cells(shell: Shell, notebook: nbformat.NotebookNode, tell: Callable[[str
 
 
 def one_line(error: BaseException) -> str:
-    """Such as "ValueError: width: expected ..."."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
+    """Such as "ValueError: width: expected ...", or "SystemExit" where it says nothing."""
+    return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))[:1000]

@@ -101,7 +101,7 @@ def test_a_run_that_fails_hangs_or_dies_is_a_row_with_its_error_and_the_others_g
         3: limit,
         4: "cell 6/7: ended by SIGSEGV",
         5: limit,
-        6: "cell 6/7: SystemExit:",
+        6: "cell 6/7: SystemExit",
         7: "cell 6/7: ended by exit status 3",
     }
     assert table["mean"].dropna().tolist() == [0, 2, 16, 18] and ran() == dict.fromkeys((0, 1, 8, 9), 1)
