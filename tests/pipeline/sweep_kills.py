@@ -31,8 +31,8 @@ def write_sweep(file: Path, num_points: int) -> None:
 def start(file: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", "pipeline/sweep.smk"]
     command += ["--config", f"sweep={file}"]
-    log = open(Path("_build", f"{file.stem}.log"), "a")
-    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    with open(Path("_build", f"{file.stem}.log"), "a") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 
 def finished(file: Path) -> dict[str, bytes]:
