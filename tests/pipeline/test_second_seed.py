@@ -71,4 +71,7 @@ def test_again_with_the_same_seed_and_with_another(name, tmp_path):
         assert results["run"]["parameters"]["seed"] == seed and (results["claims"] or results["measured"])
         recorded.append((results["claims"], results["measured"]))
     assert missed[0] > 0 and missed[1:] == 2 * [NEVER_KEPT.get(name, 0)]
-    assert recorded[0] == recorded[1] != recorded[2]
+    assert recorded[0] == recorded[1]
+    claims, measured = recorded[0]
+    if measured or any(claim["cases"] for claim in claims.values()):  # of other images than it asks for, none is judged
+        assert recorded[0] != recorded[2]
