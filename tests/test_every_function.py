@@ -57,6 +57,7 @@ def precision(x):
 
 
 def no_draw(shape, x):
+    """Parameters of this shape, the same in every precision."""
     return jnp.asarray(np.cos(np.arange(np.prod(shape))).reshape(shape), precision(x))
 
 
@@ -231,7 +232,7 @@ NOT_IN_THE_TABLE = {
         "sample_inputs", "sample_task", "teacher_labels", "inputs.random_labels", "learning_curves.harmonic_labels",
         "graph_networks.random_parents",
     ],
-    "they take numbers and names, no arrays": [
+    "they take numbers and names, and of arrays at most the shapes": [
         "activations", "stable_rank_formulas", "scaling", "rules", "leaky_relu", "gaussian_moments",
         "affine_kernels.affine_kernel", "affine_kernels.time_constant", "deep_kernels.hermite_series",
         "features.early_phase", "graph_networks.layers", "learning_curves.sphere_spectrum", "log_spaced_steps",

@@ -32,7 +32,7 @@ def test_the_learning_rate_grows_with_d_only_where_theta0_vanishes():
 def test_a_rate_that_is_stable_at_one_dimension_is_stable_at_all(phi):
     """That is what the rule is for: the stable limit of the linear model follows it."""
     moments, shares = et.gaussian_moments(phi), []
-    for dim in (8, 24, 72):
+    for dim in (8, 32, 128):
         task = et.sample_task(jax.random.key(dim), et.scaling.edge_sizes(dim).num_samples, 1, dim)
         rate = et.scaling.learning_rate(moments, dim, per_dim=0.05, otherwise=0.5)
         model = et.early_time_model(moments, task.x, task.y, trained="second", learning_rate=rate)

@@ -14,6 +14,8 @@ from tiny_checkout import ROOT
 
 # diffrax calls back into Python, and such a program cannot be kept.
 NEVER_KEPT = {"lee2019/function_space": 1}
+# Of the profile's digits it only records why no claim of its own images is judged.
+NOTHING_JUDGED = {"hu2020/figure_4"}
 
 PROGRAM = """
 import json, sys
@@ -72,6 +74,4 @@ def test_again_with_the_same_seed_and_with_another(name, tmp_path):
         recorded.append((results["claims"], results["measured"]))
     assert missed[0] > 0 and missed[1:] == 2 * [NEVER_KEPT.get(name, 0)]
     assert recorded[0] == recorded[1]
-    claims, measured = recorded[0]
-    if measured or any(claim["cases"] for claim in claims.values()):  # of other images than it asks for, none is judged
-        assert recorded[0] != recorded[2]
+    assert (recorded[0] == recorded[2]) == (name in NOTHING_JUDGED)
