@@ -1,6 +1,7 @@
 """What holds on every page of the book: nothing is cut off, missing, foreign or unreachable."""
 
 import gzip
+import math
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlparse
 
@@ -13,7 +14,9 @@ from playwright.sync_api import expect
 WIDTHS = (390, 768, 1280, 1440)
 FIRST_SCREEN = 900  # pixels
 FRONT_PAGE = 1_500_000  # bytes, as a static host sends them
-SECONDS_TO_LOAD = 2.0
+SECONDS_TO_LOAD = 2.0  # of a machine that is not busy
+TIMES_THE_LIGHTEST = 12  # on any other: of the page with least to draw, opened just after
+LIGHTEST = "book/performance.html"
 SMALLEST = 9  # pixels, of the text in a figure
 TEXT_OF_FIGURES = 11 * 96 / 72  # pixels, before a figure is made to fit: `earlytime.plotting` has 11 points
 CUT_OFF = """() => [...document.querySelectorAll("div.highlight pre, .bd-article table, .bd-article img")]
@@ -30,6 +33,7 @@ CUT_OFF = """() => [...document.querySelectorAll("div.highlight pre, .bd-article
 SMALLEST_TEXT = """(pixels) => [...document.querySelectorAll(".bd-article :is(.cell_output, .opening) img")]
     .filter((image) => image.checkVisibility())
     .map((image) => pixels * image.getBoundingClientRect().width / image.naturalWidth)"""
+LOADED = "performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
 WITHOUT_TEXT = """() => [...document.querySelectorAll(".bd-article img")]
     .filter((image) => !(image.complete && image.naturalWidth && image.alt.trim()))
     .map((image) => image.src)"""
@@ -121,16 +125,16 @@ def test_the_front_page_is_light_and_every_page_quick(browser, html):
     page.on("response", lambda response: sizes.update({response.url: len(gzip.compress(response.body()))}))
     go_to(page, (html / "book/index.html").as_uri())
     assert sum(sizes.values()) <= FRONT_PAGE
+    seconds = lambda name: (page.goto((html / name).as_uri()), page.evaluate(LOADED))[1]
     slow = {}
     for name in pages():
-        times = []
-        for _ in range(3):
-            page.goto((html / name).as_uri())
-            times.append(page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"))
-            if times[-1] < SECONDS_TO_LOAD:
-                break
-        else:
-            slow[name] = min(times)
+        times, limits = [], [SECONDS_TO_LOAD]
+        while min(times, default=math.inf) > max(limits) and len(times) < 3:
+            times.append(seconds(name))
+            if times[-1] > SECONDS_TO_LOAD:
+                limits.append(TIMES_THE_LIGHTEST * seconds(LIGHTEST))
+        if min(times) > max(limits):
+            slow[name] = times, limits
     page.close()
     assert slow == {}
 
