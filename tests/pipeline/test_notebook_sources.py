@@ -75,6 +75,14 @@ def test_lines_of_code_are_not_cut_off_by_the_page(name):
     assert [line for line in lines if len(line) > WIDEST_LINE] == []
 
 
+def test_code_on_pages_of_text_is_not_cut_off_either():
+    fence = re.compile(r"^(`{3,})\w+\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
+    found = {path: [block[2] for block in fence.finditer(path.read_text())] for path in (ROOT / "book").rglob("*.md")}
+    assert any(found.values())
+    lines = [(path, line) for path, blocks in found.items() for block in blocks for line in block.splitlines()]
+    assert [each for each in lines if len(each[1]) > WIDEST_LINE] == []
+
+
 @every_notebook
 def test_text_in_figures_can_be_read(name):
     """At most 11 inches wide, and no text below 11 points, is 9 pixels or more where the page shows it."""
