@@ -42,6 +42,27 @@ def test_chunks_are_the_inputs_that_they_draw(size):
             np.testing.assert_allclose(drawn.dense(), whole.dense(), atol=1e-12)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_keys_of_the_old_kind_draw_as_well_and_features_have_their_kernels(count):
+    keys = jax.random.split(jax.random.PRNGKey(0), count)
+    x = Chunks(lambda key: jax.random.normal(key, (5, 4)), keys)
+    held = np.concatenate([jax.random.normal(key, (5, 4)) for key in keys])
+    assert x.shape == held.shape
+    np.testing.assert_array_equal(x.dense(), held)
+    if count != 2:  # the kernels cost seconds
+        return
+    x2, product = 1.0 + np.arange(8.0).reshape(2, 4), et.linear_kernel
+    for kernel, matrix in (
+        (product(lambda x: x, x), held @ held.T),
+        (product(lambda x: x, x, x2), held @ x2.T),
+        (product(lambda x: x, x2, x), x2 @ held.T),
+    ):
+        u = np.cos(np.arange(matrix.shape[1], dtype=float))
+        assert kernel.shape == matrix.shape and kernel.symmetric == (len(u) == len(matrix)) and kernel.cheap_dense
+        np.testing.assert_allclose(kernel.dense(), matrix, rtol=1e-10)
+        np.testing.assert_allclose(kernel.matvec(u), matrix @ u, rtol=1e-10)
+
+
 @pytest.mark.slow
 def test_chunks_on_one_side_alone():
     x, x2 = some_chunks(3), jnp.eye(4)

@@ -1,10 +1,13 @@
 """Hermite coefficients, and the features that are made of them."""
 
+import math
+
 import earlytime as et
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime._hermite import hermite_polynomials
 from earlytime.activations import ACTIVATIONS, hermite_coefficients
 from earlytime.features import quadratic_features
 from refusals import refused
@@ -20,6 +23,14 @@ def test_the_first_coefficients_are_the_moments(name):
     np.testing.assert_allclose(a[:3], [moments.theta0, moments.zeta, moments.theta1 / np.sqrt(2)], atol=1e-12)
     # θ₂ = E[(g⁴/2 - 5g²/2 + 1) φ], in Hermite polynomials He₄/2 + He₂/2
     np.testing.assert_allclose(np.sqrt(6) * a[4] + a[2] / np.sqrt(2), moments.theta2, atol=1e-10)
+
+
+@pytest.mark.parametrize("degree", range(6))
+def test_hermite_polynomials_are_those_of_numpy_at_length_one(degree):
+    g = np.linspace(-3, 3, 7)
+    expected = [np.polynomial.HermiteE.basis(k)(g) / math.sqrt(math.factorial(k)) for k in range(degree + 1)]
+    np.testing.assert_allclose(hermite_polynomials(g, degree), expected, atol=1e-12)
+    assert hermite_coefficients("relu", degree=degree).shape == (degree + 1,)
 
 
 @pytest.mark.parametrize("length", [0.5, 1.0, 1.7])

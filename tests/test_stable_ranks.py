@@ -183,6 +183,7 @@ PATH = {"learning_rate": 1.0, "steps": [1]}
         ("outputs", lambda: stable_ranks.normalized_margins(np.ones((2, 1)), np.ones(2), np.ones((2, 2)))),
         ("outputs", lambda: stable_ranks.normalized_margins(np.full(2, np.inf), np.ones(2), np.ones((2, 2)))),
         ("y", lambda: stable_ranks.normalized_margins(np.ones(2), np.ones(3), np.ones((2, 2)))),
+        ("y", lambda: stable_ranks.normalized_margins(np.ones(2), np.array([0, 1]), np.ones((2, 2)))),
         ("dim", lambda: stable_ranks.independent_two_layer(0, 4, "relu")),
         ("width", lambda: stable_ranks.independent_two_layer(3, 5, "relu")),
         ("width", lambda: stable_ranks.independent_two_layer(3, 4.0, "relu")),

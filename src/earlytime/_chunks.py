@@ -65,7 +65,7 @@ class Chunks:
     def dense(self) -> Array:
         """All inputs, (n, ...)."""
         if self.keys.shape[0] == 1:
-            return self.draw(self.keys[0])
+            return self.first()
         return jax.lax.map(self.draw, self.keys).reshape(self.shape)
 
     def in_blocks(self) -> "Chunks":

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Whole, floating
+from earlytime._labels import check_signs
 from earlytime._validation import check_even, check_finite, check_integer, check_shape, is_concrete
 from earlytime.activations import Activation, resolve_activation
 from earlytime.networks import Network, TwoLayerParams, two_layer
@@ -84,7 +85,8 @@ def normalized_margins(
         weights: W, (m, d), not 0.
 
     Raises:
-        ValueError: wrong shapes; where they can be looked at, numbers that are not finite, or weights all 0.
+        ValueError: wrong shapes; where they can be looked at, numbers that are not finite, labels that are not ±1, or
+            weights all 0.
 
     Example:
         >>> print(normalized_margins(jnp.array([2.0, -4.0]), jnp.array([1.0, -1.0]), 2 * jnp.eye(1, 3)))
@@ -94,6 +96,7 @@ def normalized_margins(
         raise ValueError(f"outputs: expected shape (n,), got {np.shape(outputs)}")
     check_finite("outputs", outputs)
     check_shape("y", y, np.shape(outputs))
+    check_signs("y", y)
     _check_weights(weights)
     weights = jnp.asarray(floating("weights", weights))
     signed = jnp.asarray(outputs, weights.dtype) * jnp.asarray(y, weights.dtype)

@@ -13,7 +13,7 @@ TESTS = {
     "_diagnosis_problem": "diagnosis_problem diagnosis",
     "_diagnosis_runs": "diagnosis_problem diagnosis",
     "_feature_kernels": "kernels chunks",
-    "_hermite": "activations affine_kernels",
+    "_hermite": "quadratic_features",
     "_labels": "labels losses any_network",
     "_layers": "deep_networks parameterization wiring",
     "_networks": "any_network networks convolutions_in_loops",
