@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, host_random
 from earlytime._blocks import fitting_block, map_blocks
-from earlytime._labels import as_labels
+from earlytime._labels import Loss, as_labels
 from earlytime._networks import applied, partition
 from earlytime.affine_fits import affine_share
 from earlytime.gradient_descent import train
 from earlytime.kernels import averaged_kernel
-from earlytime.losses import Loss, resolve_loss
+from earlytime.losses import resolve_loss
 from earlytime.nearest_kernels import kernel_turn
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, host_random
-from earlytime._labels import as_labels, check_labels
+from earlytime._labels import Loss, as_labels, check_labels
 from earlytime._validation import check_finite, check_real
-from earlytime.losses import Loss, resolve_loss
+from earlytime.losses import resolve_loss
 from jaxtyping import Float, Num, PRNGKeyArray
 
 # Ridges in units of the mean eigenvalue of the features' covariance.

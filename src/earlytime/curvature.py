@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Whole, floating
 from earlytime._blocks import fitting_block, sum_blocks
-from earlytime._labels import as_labels, check_labels
+from earlytime._labels import Loss, as_labels, check_labels
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
 from earlytime._shards import shards_of
 from earlytime._validation import check_finite, check_shape, check_trained
 from earlytime.activations import Activation, resolve_activation
-from earlytime.losses import Loss, resolve_loss
+from earlytime.losses import resolve_loss
 from earlytime.networks import TwoLayerParams
 from earlytime.operators import Operator
 from earlytime.spectral import Norm, spectral_norm

@@ -20,11 +20,11 @@ from earlytime._diagnosis_runs import Clock, measure_run
 from earlytime._diagnosis_runs import Limits as Limits
 from earlytime._diagnosis_runs import Radius as Radius
 from earlytime._diagnosis_runs import Run as Run
+from earlytime._labels import Loss
 from earlytime._networks import partition
 from earlytime._versions import version_of
 from earlytime.affine_fits import AffineBaseline, affine_baseline
 from earlytime.input_statistics import InputStatistics, input_statistics
-from earlytime.losses import Loss
 from earlytime.nearest_kernels import NearestKernel
 from jaxtyping import Num, PRNGKeyArray, PyTree
 from tqdm import tqdm  # type: ignore[import-untyped]

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Real, Steps, Whole, single
 from earlytime._blocks import fitting_block, map_blocks, sum_blocks
-from earlytime._labels import as_labels, check_labels
+from earlytime._labels import Loss, as_labels, check_labels
 from earlytime._networks import applied, check_independent, check_outputs, partition, slow_in_loops
 from earlytime._shards import shards_of
 from earlytime._stable_rates import limits_wanted, split, stable_share
 from earlytime._stepwise import Row, first_state, step_by_step
 from earlytime._training_checks import check_batches, check_optimizer, check_record_steps, rates_per_leaf
 from earlytime._validation import check_data, check_integer, check_momentum, is_concrete
-from earlytime.losses import Loss, resolve_loss
+from earlytime.losses import resolve_loss
 from earlytime.trajectories import TrainingState, Trajectory
 from jaxtyping import Array, Int, Num, PRNGKeyArray, PyTree
 

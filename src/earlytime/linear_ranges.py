@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Numbers
 from earlytime._blocks import fitting_block, map_blocks
-from earlytime._labels import as_labels, check_labels
+from earlytime._labels import Loss, as_labels, check_labels
 from earlytime._networks import applied, as_samples, check_independent, check_outputs, partition
 from earlytime._validation import check_finite, check_tolerances
-from earlytime.losses import Loss, resolve_loss
+from earlytime.losses import resolve_loss
 from jaxtyping import Float, Num, PyTree
 
 # Powers of two of ‖θ‖/‖u‖.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from earlytime._arrays import AnyArray, Numbers, Real, Whole, real
 from earlytime._blocks import along
-from earlytime._labels import as_labels, check_labels
+from earlytime._labels import Loss, as_labels, check_labels
 from earlytime._validation import (
     check_finite,
     check_integer,
@@ -15,7 +15,7 @@ from earlytime._validation import (
     check_start,
     is_concrete,
 )
-from earlytime.losses import Loss, resolve_loss
+from earlytime.losses import resolve_loss
 from jaxtyping import Array, Float, Num
 
 
