@@ -212,7 +212,9 @@ CALLS = {
     "two_layer": lambda x, y: applied(network(), x),
     "squared": lambda x, y: et.losses.squared(x[:, 0], y) + et.losses.squared(x, x / 2),
     "cross_entropy": lambda x, y: (
-        et.losses.cross_entropy(x[:, 0], y) + et.losses.cross_entropy(x, np.ones(len(x), np.uint8))
+        et.losses.cross_entropy(x[:, 0], y)
+        + et.losses.cross_entropy(x, np.ones(len(x), np.uint8))
+        + et.losses.cross_entropy(x, np.broadcast_to(np.eye(3)[0], x.shape).astype(x.dtype))
     ),
     "confidence_interval": lambda x, y: np.asarray(et.statistics.confidence_interval(x[:, 0])),
     "compare": lambda x, y: (

@@ -26,7 +26,7 @@ def test_the_first_coefficients_are_the_moments(name):
 
 
 @pytest.mark.parametrize("degree", range(6))
-def test_hermite_polynomials_are_those_of_numpy_at_length_one(degree):
+def test_hermite_polynomials_are_those_of_numpy(degree):
     g = np.linspace(-3, 3, 7)
     expected = [np.polynomial.HermiteE.basis(k)(g) / math.sqrt(math.factorial(k)) for k in range(degree + 1)]
     np.testing.assert_allclose(hermite_polynomials(g, degree), expected, atol=1e-12)
