@@ -7,7 +7,6 @@ import pandas
 import seaborn
 from earlytime import plotting
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 MOST_TICKS = 8  # of a logarithmic axis where every value has its own
 
@@ -56,8 +55,7 @@ def draw(table: pandas.DataFrame, plot: Mapping[str, str]) -> Figure:
     values = rows[plot["x"]].unique()
     for axes in grid.axes.flat:
         if "x" in plot.get("log", "") and len(values) <= MOST_TICKS:
-            axes.set_xticks(values, [f"{value:g}" for value in values])
-            axes.xaxis.set_minor_locator(NullLocator())
+            plotting.plain_ticks(axes.xaxis, values)
         axes.yaxis.set_tick_params(which="both", labelleft=axes.get_subplotspec().is_first_col())
     grid.set_titles("{col_name}")
     if grid.legend:

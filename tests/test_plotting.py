@@ -38,6 +38,21 @@ def test_power_laws_show_fit_and_prediction():
     assert labels[0].startswith("erf: -0.50") and "predicted: -0.25" in labels[-1] and len(labels) == 2
 
 
+def test_ticks_are_numbers():
+    axes = plt.subplots()[1]
+    axes.loglog([30, 100, 300], [0.02, 0.1, 0.6])
+    plotting.plain_ticks(axes.xaxis, (30, 100, 300))
+    plotting.plain_ticks(axes.yaxis)
+    axes.figure.canvas.draw()
+    bottom, top = axes.get_ylim()
+    seen = [label.get_text() for label, at in zip(axes.get_yticklabels(), axes.get_yticks()) if bottom <= at <= top]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["30", "100", "300"]
+    assert seen == ["0.02", "0.05", "0.1", "0.2", "0.5"] and not [
+        *axes.xaxis.get_minorticklocs(),
+        *axes.yaxis.get_minorticklocs(),
+    ]
+
+
 def test_outputs_and_findings():
     assert len(plotting.plot_outputs(STEPS, VALUES.T, VALUES.T).axes[0].lines) == 6
     record = {"cases": {"a": [0.1, 0.2], "b": [0.3, 0.1]}, "sizes": {}, "reason": ""}

@@ -10,9 +10,10 @@ from earlytime.claims import Finding, describe_criterion
 from earlytime.statistics import fit_power_law
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.rcsetup import cycler
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Network and linear model have these colours on every page (Okabe-Ito, colour-blind safe).
 NETWORK, LINEAR = "#0072B2", "#D55E00"
@@ -46,6 +47,13 @@ def mean_and_band(axes: Axes, x: Numbers, values: Float[AnyArray, "num_seeds r"]
     x, values = np.asarray(x), np.atleast_2d(np.asarray(values))
     (line,) = axes.plot(x, values.mean(axis=0), **style)
     axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2, lw=0)
+
+
+def plain_ticks(axis: Axis, at: Numbers | None = None) -> None:
+    """Numbers, not powers of ten, on a logarithmic axis: at 1, 2 and 5 of every decade, or only where it is said."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if at is None else FixedLocator(np.asarray(at)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}" if at is None else f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def plot_trajectories(
@@ -154,11 +162,8 @@ def plot_power_law(
             label=f"predicted: {predicted:+.3g}",
         )
     axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
-    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    plain_ticks(axes.xaxis, sizes)
+    plain_ticks(axes.yaxis)
     axes.legend(
         title="exponent (95 % interval)", title_fontsize=_SMALLEST, loc="upper left", bbox_to_anchor=(1.01, 1.0)
     )

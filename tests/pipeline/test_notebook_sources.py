@@ -83,6 +83,17 @@ def test_code_on_pages_of_text_is_not_cut_off_either():
     assert [each for each in lines if len(each[1]) > WIDEST_LINE] == []
 
 
+def test_no_formula_lost_a_backslash():
+    r"""In a string that is not raw, "\top" is a tab and "op", and the page shows that."""
+    texts = {name: [cell.source for kind in ("markdown", "code") for cell in cells_of(name, kind)] for name in SOURCES}
+    texts |= {path: [path.read_text()] for path in (ROOT / "book").rglob("*.md")}
+    for path in (ROOT / "src").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        texts[path] = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    control = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+    assert {place for place, parts in texts.items() if any(control.search(part) for part in parts)} == set()
+
+
 @every_notebook
 def test_text_in_figures_can_be_read(name):
     """At most 11 inches wide, and no text below 11 points, is 9 pixels or more where the page shows it."""
