@@ -15,9 +15,9 @@ GOOD = {
     "seed": (0, rules.seed),
     "num_seeds": (5, rules.count(1000)),
     "width": (64, rules.whole(2, 10**6, multiple_of=2)),
-    "dims": ([8, 16], rules.several(rules.count(4096))),
+    "dims": ([8, 16], rules.several(rules.count(4096), increasing=False)),
     "activations": (["erf"], [rules.activation]),
-    "rates": ([0.5, 1.0], rules.several(rules.positive, increasing=True)),
+    "rates": ([0.5, 1.0], rules.several(rules.positive)),
     "share": (0.5, rules.number(above=0, at_most=1)),
     "images": ("auto", rules.images),
     "loss": ("squared", rules.loss),
@@ -154,3 +154,15 @@ def test_precision_is_set_before_any_array():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stderr == ""
     with pytest.raises(ValueError, match="^precision: "):
         et.use_precision("half")
+
+
+def test_a_smooth_activation_has_no_kink():
+    step = 1e-3
+    kinks = {
+        name
+        for name, phi in et.activations.ACTIVATIONS.items()
+        if abs(phi(step) - 2 * phi(0.0) + phi(-step)) > 0.1 * step
+    }
+    assert kinks == {"abs", "relu"}
+    for name in et.activations.ACTIVATIONS:
+        assert rules.smooth.holds(name) == (name not in kinks)

@@ -73,6 +73,16 @@ def test_lengths_that_the_table_does_not_have_are_refused():
             kernel(x, factor * x)
 
 
+def test_inside_jit_they_have_no_kernel():
+    kernel, x = tabulated_kernel("erf", depth=1), inputs()
+    factor = np.array([[0.1], [2.0]] + [[1.0]] * 10)
+    beyond = np.arange(12) < 2
+    one, two = jax.jit(lambda x, x2: (kernel(x2), kernel(x, x2)))(x, factor * x)
+    np.testing.assert_array_equal(np.isnan(one), beyond[:, None] | beyond)
+    np.testing.assert_array_equal(np.isnan(two), np.broadcast_to(beyond, (12, 12)))
+    np.testing.assert_allclose(one[2:, 2:], kernel(x[2:]), rtol=1e-12)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("neural_tangents") is None, reason="neural-tangents is not installed")
 @pytest.mark.parametrize("activation", ["erf", "relu"])
 def test_neural_tangents_agrees(activation):

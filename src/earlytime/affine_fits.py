@@ -1,7 +1,7 @@
 r"""What an affine function of the inputs can do: the share of other outputs that it explains, and the best loss.
 
-By ridge regression; with fewer samples than five for each input, the strength of the ridge is what serves best on
-samples that were left out.
+By ridge regression. The share takes the ridge of the smallest generalized cross-validation; the best loss takes none,
+or with fewer samples than five for each weight the one that serves best on samples that were left out.
 """
 
 import functools

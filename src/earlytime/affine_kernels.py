@@ -118,15 +118,15 @@ def time_constant(kernel: AffineKernel, *, dim: Whole, learning_rate: Real) -> R
 
 
 class AffineFeatures(NamedTuple):
-    """A feature map x: (n, d) -> (n, d + p) of `affine_features`.
+    """A feature map x: (n, d) -> (n, d + 3) of `affine_features`.
 
     Attributes:
         linear: the factor of x.
-        norms: (3, p) the factors of 1, r - 1 and (r - 1)², r = ‖x‖/√d, in p further features.
+        norms: (3, 3) the factors of 1, r - 1 and (r - 1)², r = ‖x‖/√d, in three further features.
     """
 
     linear: Float[Array, ""]
-    norms: Float[Array, "3 p"]
+    norms: Float[Array, "3 3"]
 
     def __call__(self, x: Num[AnyArray, "n d"]) -> Float[Array, "n _"]:
         x = floating("x", x)
@@ -153,7 +153,7 @@ def affine_features(
         equal_norms: all inputs have norm √d, so that the lengths carry nothing.
 
     Returns:
-        A function x: (n, d) -> (n, d + p), p at most 3.
+        A function x: (n, d) -> (n, d + 3); of the last three features some may be 0.
 
     Raises:
         ValueError: dim below 1, a mean that is negative or not finite.

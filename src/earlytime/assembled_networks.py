@@ -66,7 +66,7 @@ def assemble(network: Network, count: Whole, scale: Real) -> Network:
     With `neuron` and $s = \sqrt m$ it is a two-layer network. The $v_i$ are parameters, too: to hold them fixed in
     training, give them the learning rate 0, `AssembledParams(models=rate, v=0.0)`.
 
-    Source: Liu et al. 2022, section 2.
+    Source: Liu et al. 2022, as we understand it.
 
     Args:
         network: g, any (init, apply) with outputs (n,) or (n, k), and with real parameters only.

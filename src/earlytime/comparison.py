@@ -16,7 +16,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         steps: (r,).
-        network_train_loss, linear_train_loss: (r,) 1/(2n) Σ (f - y)²; likewise on the test set.
+        network_train_loss: (r,) of the loss that the network was trained with.
+        linear_train_loss, network_test_loss, linear_test_loss: (r,) 1/(2n) Σ (f - y)².
         linear_limit_loss: the training loss of the linear model after infinitely many steps.
         train_discrepancy: (r,) 1/n Σ (f - f^lin)² on the training set.
         test_discrepancy: (r,) the same on the test set.

@@ -162,7 +162,7 @@ def minimum_potential(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"], scale: Re
 
     Args:
         x: (n, d) inputs X, n <= d, of rank n.
-        y: (n,) labels.
+        y: (n,) labels, not all 0.
         scale: α, of all weights at the start.
         depth: D, at least 2.
 
@@ -170,8 +170,8 @@ def minimum_potential(x: Num[AnyArray, "n d"], y: Num[AnyArray, " n"], scale: Re
         FlowLimit.
 
     Raises:
-        ValueError: wrong shapes, data that are not finite, more samples than inputs, inputs that are not of full rank,
-            a scale that is not positive, or so small that rounding hides the solution, a depth below 2.
+        ValueError: wrong shapes, data that are not finite, more samples than inputs, inputs not of full rank, labels
+            that are all 0, a scale that is not positive, or so small that rounding hides the solution, a depth below 2.
 
     Example:
         >>> x = np.array([[1.0, 2.0]])

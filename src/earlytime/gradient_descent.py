@@ -74,7 +74,7 @@ def train(
             None: all of them.
         key: random key of the mini-batches; needed with batch_size.
         x_test: (n_test, ...) inputs whose outputs are recorded too.
-        y_test: (n_test,) their labels.
+        y_test: (n_test,) or (n_test, k) their labels.
         observe: a function of the parameters, evaluated at the recorded steps.
         summarize: a function of the outputs (n, ...); what it makes of them is recorded in their place.
         state: the `.state` of a trajectory to go on from, in place of params; steps go on counting.

@@ -2,7 +2,7 @@ r"""Kernels of infinitely wide networks on data, through neural-tangents.
 
 One function per builder of networks, with the same arguments less the width and `num_outputs`: the outputs
 become independent, each with the kernel given here. `deep_kernels` has the fully connected ones as functions of
-lengths and cosine, which JAX can differentiate.
+lengths and cosine, in NumPy and float64, and `affine_kernels` has their derivatives between orthogonal inputs.
 """
 
 import math

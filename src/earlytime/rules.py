@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from earlytime.activations import ACTIVATIONS
+from earlytime.activations import ACTIVATIONS, LeakyRelu
 from earlytime.losses import LOSSES
 
 
@@ -19,10 +19,12 @@ class Rule:
     Attributes:
         expected: "a whole number from 1 to 8", as an error says it.
         holds: value -> whether it is so; never raises.
+        ordered: whether one value is larger than another, as of numbers.
     """
 
     expected: str
     holds: Callable[[Any], bool]
+    ordered: bool = True
 
     def check(self, name: str, value: Any) -> None:
         """Raise a `ValueError` that names the parameter unless the value is right.
@@ -85,24 +87,26 @@ def one_of(*choices: str) -> Rule:
     return Rule(
         "one of " + ", ".join(map(repr, choices)),
         lambda value: isinstance(value, str) and value in choices,
+        ordered=False,
     )
 
 
-def several(rule: Rule, *, at_least: int = 2, increasing: bool = False) -> Rule:
-    """A list of at least two entries, all different: what an exponent is fitted to, or a comparison made of.
+def several(rule: Rule, *, at_least: int = 2, increasing: bool = True) -> Rule:
+    """A list of at least two entries: what an exponent is fitted to, or a comparison made of.
 
     Args:
         rule: of every entry.
         at_least: how many there must be.
-        increasing: each entry is larger than the one before.
+        increasing: of numbers each is larger than the one before; False: they are different, as words are.
 
     Example:
-        >>> several(count(100)).check("dims", [8, 8])
+        >>> several(positive).check("rates", [8, 8])
         Traceback (most recent call last):
         ...
-        ValueError: dims: expected a list of at least 2 different entries, each a whole number from 1 to 100, got [8, 8]
+        ValueError: rates: expected a list of at least 2 increasing entries, each a finite number > 0, got [8, 8]
     """
-    order = ", increasing" if increasing else ""
+    increasing = increasing and rule.ordered
+    order = "increasing" if increasing else "different"
 
     def holds(value) -> bool:
         if not isinstance(value, list) or len(value) < at_least or not all(map(rule.holds, value)):
@@ -112,11 +116,11 @@ def several(rule: Rule, *, at_least: int = 2, increasing: bool = False) -> Rule:
         return not increasing or value == sorted(value)
 
     fewest = f"at least {at_least} " if at_least > 1 else ""
-    return Rule(f"a list of {fewest}different entries, each {rule.expected}{order}", holds)
+    return Rule(f"a list of {fewest}{order} entries, each {rule.expected}", holds)
 
 
 def as_rule(rule: "Rule | Sequence[Rule]") -> Rule:
-    """A rule itself; [rule] is a list of at least one entry, all different.
+    """A rule itself; [rule] is a list of at least one entry, numbers increasing, words different.
 
     Raises:
         ValueError: anything else.
@@ -132,6 +136,8 @@ seed = whole(0, 2**32 - 1)  # JAX's keys repeat beyond
 positive = number(above=0)
 momentum = number(at_least=0, below=1)
 activation = one_of(*sorted(ACTIVATIONS))
+# Where a second derivative is measured: at a kink it does not see the jump.
+smooth = one_of(*sorted(name for name, phi in ACTIVATIONS.items() if not isinstance(phi, LeakyRelu)))
 loss = one_of(*LOSSES)
 images = one_of("auto", "digits", "cifar10")
 precision = one_of("float32", "float64")

@@ -98,7 +98,7 @@ def first_step_stable_rank(
     $$\frac{(F^2 + s^2md)\,S^2}{(S^2 + s^2m)(S^2 + s^2d)} \quad\text{if } S^2 > s^2\sqrt{md}, \qquad
       \frac{F^2 + s^2md}{s^2(\sqrt m + \sqrt d)^2} \quad\text{otherwise.}$$
 
-    As ω → 0 this is $F^2/S^2$, and with many samples $2(1+\gamma^2)/(1+\gamma)^2$, the same as in the limit.
+    As ω → 0 this is $F^2/S^2$, and with many samples and neurons $2(1+\gamma^2)/(1+\gamma)^2$, as in the limit.
 
     Source: derived in the book; the largest singular value of a spike in noise is that of Benaych-Georges and
     Nadakuditi 2012.

@@ -22,7 +22,7 @@ def independent_two_layer(dim: Whole, width: Whole, activation: Activation) -> N
     The first half of the neurons has v_r = 1. For a start of scale ω multiply w by it:
     `params._replace(w=scale * params.w)`.
 
-    Source: Frei et al. 2023, section 2, in NTK parameterization.
+    Source: Frei et al. 2023, as we understand it, in NTK parameterization.
 
     Args:
         dim: d, the number of inputs.

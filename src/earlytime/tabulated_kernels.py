@@ -84,8 +84,9 @@ def tabulated_kernel(activation: Activation, *, depth: Whole) -> TabulatedKernel
 
     Returns:
         TabulatedKernel, a function (x: (n, d), x2: (n2, d) or None) -> (n, n2) for inputs of lengths r from 0.2 to
-        1.8, others being refused where they are known. It is within 1e-4 of κ for up to 8 layers of erf or tanh, and
-        far closer for ReLU; in float32 within 1e-3 where an input of `x` is nearly one of `x2`.
+        1.8; others are refused where they are known, and have the kernel NaN inside `jit`. It is within
+        1e-4 of κ for up to 8 layers of erf or tanh, and far closer for ReLU; in float32 within 1e-3 where an input of
+        `x` is nearly one of `x2`.
 
     Raises:
         ValueError: as `deep_kernel`.
@@ -113,6 +114,7 @@ def _polar(x: Num[AnyArray, "n d"]) -> tuple[Float[Array, "n lengths"], Float[Ar
     """The Chebyshev polynomials of every input's length, and the inputs over their norms."""
     norm = jnp.linalg.norm(x, axis=1)
     t = (norm / math.sqrt(x.shape[1]) - 1) / _LENGTH_REACH
+    t = jnp.where(jnp.abs(t) <= 1 + 1e-5, t, jnp.nan)  # beyond, the polynomial is no kernel
     terms = [jnp.ones_like(t), t]
     for _ in range(_LENGTHS - 2):
         terms.append(2 * t * terms[-1] - terms[-2])

@@ -28,7 +28,7 @@ class Divergence(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """A recorded run; the first axis of every array but `params` is the record.
+    """A recorded run; the first axis of `steps` and of what was recorded is the record.
 
     Attributes:
         steps: (r,) the recorded steps.

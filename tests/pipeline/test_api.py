@@ -235,5 +235,5 @@ def test_notebooks_that_use_a_name(tmp_path):
 
 def test_notebooks_of_the_book():
     sources = {path.relative_to(ROOT / "notebooks").with_suffix("").as_posix(): path for path in NOTEBOOKS}
-    calling = {name for name, path in sources.items() if re.search(r"\bet\.train\(", path.read_text())}
+    calling = {name for name, path in sources.items() if re.search(r"\bet\.train[(,]", path.read_text())}
     assert calling and set(notebooks_using(ROOT / "notebooks")["train"]) == calling
