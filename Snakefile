@@ -20,7 +20,7 @@ sys.path.insert(0, "pipeline")
 from current import book_record, notebooks_to_run, pages, published, remove_outdated
 from fingerprint import load_profile, profile_file
 from one_build import begin, begun
-from resources import requests
+from resources import longest_first, requests
 from run_notebook import check_values
 from slurm import settle
 
@@ -49,7 +49,7 @@ try:
     PARAMETERS = load_profile(PROFILE)
 except ValueError as error:
     raise SystemExit(str(error)) from None
-REQUESTS, TO_RUN = requests(PROFILE), {}
+REQUESTS, ORDER, TO_RUN = requests(PROFILE), longest_first(PROFILE), {}
 if HERE:
     settle(PROFILE, submits=SUBMITS)
     TO_RUN = notebooks_to_run(PROFILE)
@@ -114,18 +114,6 @@ rule runs:
         [path for name in TO_RUN for path in published(name, PROFILE)],
 
 
-# These take longest, in this order; one that starts last decides when the book is done.
-LONGEST = [
-    "hu2020/figure_4",
-    "hu2020/figure_1",
-    "lee2019/robustness",
-    "liu2020/where_it_fails",
-    "liu2020/hessian_scaling",
-    "hu2020/deep",
-    "quickstart",
-]
-
-
 ON_GPU, ON_CLUSTER = PROFILE.startswith("gpu"), SUBMITS or not HERE
 # `gpu=N` among Snakemake's resources: N notebooks at a time, with a GPU each.
 GPUS = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources and not ON_CLUSTER else 0
@@ -143,7 +131,7 @@ rule notebook:
         name="|".join(re.escape(name) for name in PARAMETERS),
     params:
         parameters=lambda wildcards: json.dumps(PARAMETERS[wildcards.name], sort_keys=True),
-    priority: lambda wildcards: len(LONGEST) - LONGEST.index(wildcards.name) if wildcards.name in LONGEST else 0
+    priority: lambda wildcards: -ORDER.index(wildcards.name)
     # Compiling, much of most notebooks, keeps one core busy: two notebooks with half of the cores each are done
     # sooner than one after the other. On a GPU it is nearly all: eight share one. A job of Slurm has what it asked for.
     threads: 2 if ON_CLUSTER else max(1, workflow.cores // (GPUS or (8 if ON_GPU else 2)))

@@ -39,8 +39,21 @@ def request(measured: dict[str, float] | None) -> Request:
 
 def requests(profile: str) -> dict[str, Request]:
     """What each notebook asks for in a profile. Another seed takes what the first did."""
-    measured = json.loads(PLACE.read_text()).get(profile_file(profile)[0].stem, {})
+    measured = _measured(profile)
     return {name: request(measured.get(name)) for name in load_profile(profile)}
+
+
+def longest_first(profile: str) -> list[str]:
+    """The order in which to start the notebooks: one that starts last decides when all are done.
+
+    By the seconds that were measured in this profile, or else in `standard`; what was not measured comes first.
+    """
+    measured = _measured(profile) or _measured("standard")
+    return sorted(load_profile(profile), key=lambda name: -measured.get(name, {"seconds": math.inf})["seconds"])
+
+
+def _measured(profile: str) -> dict[str, dict]:
+    return json.loads(PLACE.read_text()).get(profile_file(profile)[0].stem, {})
 
 
 def main(profile: str) -> None:

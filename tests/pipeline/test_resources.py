@@ -42,6 +42,17 @@ def test_what_was_not_measured_asks_for_the_most(checkout, monkeypatch):
     assert set(resources.requests("gpu").values()) == {resources.NOT_MEASURED}
 
 
+def test_the_longest_starts_first_and_before_it_what_nobody_measured(checkout, monkeypatch):
+    monkeypatch.setattr(resources, "PLACE", Path("measured.json"))
+    standard = {"first": {"seconds": 2}, "part/second": {"seconds": 30}, "part/third": {"seconds": 4}}
+    resources.PLACE.write_text(json.dumps({"smoke": {"first": {"seconds": 7}}, "standard": standard}))
+    assert resources.longest_first("standard") == ["part/second", "part/third", "first"]
+    assert resources.longest_first("gpu") == resources.longest_first("standard")
+    assert resources.longest_first("smoke") == ["part/second", "part/third", "first"]
+    resources.PLACE.write_text(json.dumps({"smoke": {name: {"seconds": 1} for name in ("first", "part/second")}}))
+    assert resources.longest_first("smoke")[0] == "part/third"
+
+
 def test_measurements_are_those_of_the_runs_of_one_profile(checkout, monkeypatch):
     monkeypatch.setattr(resources, "PLACE", Path("measured.json"))
     resources.PLACE.write_text(json.dumps({"smoke": {"gone": {}}, "standard": {"first": {"seconds": 7}}}))
