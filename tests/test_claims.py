@@ -217,6 +217,8 @@ def test_nothing_is_written_without_a_path(tmp_path, monkeypatch):
         ("values_per_seed", AFTER_T, [], {"dim": 50, "width": 256}),
         ("values_per_seed", AFTER_T, NARROW[None], {"dim": 50, "width": 256}),
         ("values_per_seed", AFTER_T, {}, {"dim": 50, "width": 256}),
+        ("values_per_seed", AFTER_T, ["0.1", "high"], {"dim": 50, "width": 256}),
+        ("values_per_seed", AFTER_T, [[0.1], [0.2, 0.3]], {"dim": 50, "width": 256}),
     ],
 )
 def test_bad_records_are_named_and_leave_nothing(tmp_path, name, claim_id, values, sizes):

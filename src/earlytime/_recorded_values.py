@@ -10,7 +10,10 @@ import numpy as np
 def values_by_case(what: str, values_per_seed: Any) -> dict[str, list[float]]:
     """`values_per_seed` as {case: one number per seed}; **raises** `ValueError` unless it is that, or one per seed."""
     cases = values_per_seed if isinstance(values_per_seed, Mapping) else {"": values_per_seed}
-    arrays = {str(name): np.asarray(values, dtype=np.float64) for name, values in cases.items()}
+    try:
+        arrays = {str(name): np.asarray(values, dtype=np.float64) for name, values in cases.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"values_per_seed: expected numbers for {what}: {error}") from None
     if not arrays:
         raise ValueError(f"values_per_seed: expected at least one case of {what}")
     for name, values in arrays.items():
