@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import earlytime as et
+import numpy as np
 import pytest
 from earlytime import rules
 from hypothesis import given
@@ -84,6 +85,8 @@ def test_a_name_without_a_rule_is_refused_and_the_right_one_suggested():
         et.check_parameters(VALUES | {"num_sedes": 5}, **RULES)
     with pytest.raises(ValueError, match="^nothing_like_it: this notebook has no such parameter; it has activations, "):
         et.check_parameters(VALUES | {"nothing_like_it": None}, **RULES)
+    with pytest.raises(ValueError, match="^ratios: this notebook has no such parameter; it has "):  # not `rates`
+        et.check_parameters(VALUES | {"ratios": None}, **RULES)
 
 
 def test_the_cell_can_be_run_again_in_the_same_notebook():
@@ -166,3 +169,16 @@ def test_a_smooth_activation_has_no_kink():
     assert kinks == {"abs", "relu"}
     for name in et.activations.ACTIVATIONS:
         assert rules.smooth.holds(name) == (name not in kinks)
+
+
+def test_a_number_may_be_an_end_that_belongs_to_its_range_and_is_finite():
+    closed, opened = rules.number(at_least=0, at_most=1), rules.number(above=0, below=1)
+    assert [closed.holds(value) for value in (-0.1, 0, 0.5, 1, 1.1)] == [False, True, True, True, False]
+    assert [opened.holds(value) for value in (-0.1, 0, 0.5, 1, 1.1)] == [False, False, True, False, False]
+    assert [rules.number().holds(value) for value in (-np.inf, -1e300, 1e300, np.inf, np.nan)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
