@@ -51,7 +51,7 @@ def mean_and_band(axes: Axes, x: Numbers, values: Float[AnyArray, "num_seeds r"]
 
 def plain_ticks(axis: Axis, at: Numbers | None = None) -> None:
     """Numbers, not powers of ten, on a logarithmic axis: at 1, 2 and 5 of every decade, or only where it is said."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if at is None else FixedLocator(np.asarray(at)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if at is None else FixedLocator(np.asarray(at).tolist()))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}" if at is None else f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
