@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import earlytime as et
 import jax
@@ -124,6 +126,31 @@ def test_two_writers_of_the_same_run_lose_nothing(tmp_path):
         writer.join()
         assert writer.exitcode == 0
     assert read(path)["measured"] == {f"value {index}": {"": [float(index)]} for index in range(80)}
+
+
+def test_after_each_cell_the_file_of_the_current_run_alone_has_the_costs(tmp_path, monkeypatch):
+    events = []
+    shell = SimpleNamespace(kernel=None, events=SimpleNamespace(register=lambda *event: events.append(event)))
+    monkeypatch.setattr(_runs, "kernel_shell", lambda: shell)
+    monkeypatch.setattr(_runs, "_after_each_cell", [])
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    begin(first)
+    ((event, after_cell),) = events
+    before = read(first)
+    time.sleep(0.01)
+    after_cell()
+    after = read(first)
+    assert event == "post_run_cell" and after["run"]["seconds"] > before["run"]["seconds"]
+    assert after["claims"] == {} and after["run"].keys() == before["run"].keys()
+    begin(second)
+    ended, begun = read(first), read(second)
+    time.sleep(0.01)
+    after_cell()
+    assert len(events) == 1 and read(first) == ended and read(second)["run"]["seconds"] > begun["run"]["seconds"]
+    forgotten = _runs._after_each_cell[:]
+    _runs.begin({})
+    forgotten[0]()  # of a run that is over
+    assert read(second)["run"]["parameters"] == {"seed": 0, "width": 8}
 
 
 @pytest.mark.parametrize(
