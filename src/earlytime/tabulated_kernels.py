@@ -84,9 +84,9 @@ def tabulated_kernel(activation: Activation, *, depth: Whole) -> TabulatedKernel
 
     Returns:
         TabulatedKernel, a function (x: (n, d), x2: (n2, d) or None) -> (n, n2) for inputs of lengths r from 0.2 to
-        1.8; others are refused where they are known, and have the kernel NaN inside `jit`. It is within
-        1e-4 of κ for up to 8 layers of erf or tanh, and far closer for ReLU; in float32 within 1e-3 where an input of
-        `x` is nearly one of `x2`.
+        1.8; others are refused where they are known, and have the kernel NaN inside `jit`. It is within 1e-4 of κ for
+        up to 8 layers of erf or tanh, and far closer for ReLU; in float32 within 1e-3 where an input of `x` is nearly
+        one of `x2`.
 
     Raises:
         ValueError: as `deep_kernel`.

@@ -146,8 +146,8 @@ def test_a_list_needs_different_entries_in_its_range(name, parameter):
     default = PARAMETERS[name][parameter]
     assert_refused(name, parameter, [])
     assert_refused(name, parameter, [*default, default[0]])
-    if len(default) > 1 and not isinstance(default[0], str) and default == sorted(default):
-        # Notebooks take the last for the largest. Laws of tails alone go from light to heavy.
+    if len(default) > 1 and not isinstance(default[0], str) and parameter != "light_tails":
+        # Notebooks take the last for the largest; these are taken one by one, from light to heavy.
         assert_refused(name, parameter, default[::-1])
     if type(default[0]) is int:
         for value in ([*default, 10**9], [10**9], [*default, -default[0]]):
