@@ -13,7 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from earlytime import checkpoints
+from earlytime import _checkpoint_files, checkpoints
+from earlytime._checkpoint_files import Checkpoints
+from earlytime._shards import Shards
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 X = jax.random.normal(jax.random.key(0), (24, 3))
 Y = jnp.sign(X[:, 0])
@@ -52,6 +55,54 @@ def test_a_run_in_pieces_is_the_run(tmp_path, how):
         in_pieces(tmp_path, 10, **how)
         assert_same(in_pieces(tmp_path, **how), whole)
         assert_same(in_pieces(tmp_path, **how), whole)  # from the files alone
+
+
+def test_what_ends_between_two_checkpoints_goes_on_from_the_first(tmp_path, monkeypatch):
+    record = (0, 5, 10, 12, 20)  # some of them where a piece ends
+    save, fresh = Checkpoints.save, tmp_path / "fresh"
+
+    def full(kept, step, arrays):
+        if step == 15:
+            raise OSError("disk full")
+        save(kept, step, arrays)
+
+    with monkeypatch.context() as once:
+        once.setattr(Checkpoints, "save", full)
+        with pytest.raises(OSError, match="disk full"):
+            in_pieces(tmp_path / "ended", record=record)
+    of_steps = lambda folder: sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    assert of_steps(tmp_path / "ended") == [5, 10]  # each at a multiple of `every`, and the last two
+    whole = et.train(NETWORK.apply, START, X, Y, learning_rate=1.0, num_steps=20, record_steps=record)
+    assert_same(in_pieces(tmp_path / "ended", record=record), whole)
+    in_pieces(fresh, 12, record=record)
+    assert of_steps(fresh) == [10, 12]
+    assert_same(in_pieces(fresh, record=record), whole)
+    assert of_steps(fresh) == [15, 20]
+
+
+def test_what_is_restored_lies_where_the_samples_do(tmp_path, monkeypatch):
+    mesh = jax.make_mesh((1,), ("samples",))
+    spread = lambda *axes: NamedSharding(mesh, PartitionSpec(*axes))
+    monkeypatch.setattr(_checkpoint_files, "shards_of", lambda x: Shards(mesh, "samples") if x is X else None)
+    shape = lambda *sides: jax.ShapeDtypeStruct(sides, jnp.float32, weak_type=True)
+    rows = {"train_outputs": shape(9, 24, 2), "test_outputs": shape(9, 24), "observed": {"v": shape(9, 24)}}
+    example = {"state": shape(24), "rows": rows, "limit": shape()}
+
+    def target(*samples):
+        found = Checkpoints(tmp_path, example, samples=samples, about={})._target(3)
+        assert [leaf.shape for leaf in jax.tree.leaves(found["rows"])] == [(3, 24), (3, 24), (3, 24, 2)]
+        assert all(leaf.weak_type and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(found))
+        return jax.tree.map(lambda leaf: leaf.sharding, found)
+
+    first = target(X, None)
+    assert first["rows"] == {
+        "train_outputs": spread(None, "samples"), "test_outputs": spread(), "observed": {"v": spread()}
+    }  # fmt: skip
+    assert first["state"] == first["limit"] == spread()
+    assert target(X, X)["rows"]["test_outputs"] == spread(None, "samples")
+    assert target(X[:23], X)["rows"]["train_outputs"] == spread()
+    alone = SingleDeviceSharding(jax.local_devices()[0])
+    assert all(sharding == alone for sharding in jax.tree.leaves(target(X[:23], None)))
 
 
 def test_nothing_in_a_checkpoint_is_run_and_another_run_is_refused(tmp_path, monkeypatch):

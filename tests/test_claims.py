@@ -292,6 +292,12 @@ def test_a_claim_in_two_files_is_named():
         collect({"a.yaml": FILE, "b.yaml": FILE})
 
 
+def test_the_papers_that_the_book_is_about_come_first_and_the_others_by_their_names():
+    papers = list(dict.fromkeys(claim.paper for claim in claims.load_claims().values()))
+    assert [paper.split()[0] for paper in papers[:3]] == ["Hu", "Lee", "Liu"]
+    assert papers[3:] == sorted(papers[3:])
+
+
 def test_every_claim_of_the_files_is_complete():
     for claim in claims.load_claims().values():
         assert claim.requires["num_seeds"] >= 5

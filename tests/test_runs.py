@@ -174,6 +174,66 @@ def test_a_notebook_s_refusal_is_one_line():
     )
 
 
+def on(devices, monkeypatch):
+    """As if JAX had these devices, each with its `memory_stats`."""
+    devices = [SimpleNamespace(device_kind="a GPU", memory_stats=lambda stats=stats: stats) for stats in devices]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+
+
+def test_costs_are_what_came_after_the_beginning_to_a_millisecond(monkeypatch):
+    on([{"peak_bytes_in_use": 7}, {"peak_bytes_in_use": 8}, None], monkeypatch)
+    monkeypatch.setattr(_runs.time, "monotonic", lambda: 31.23456)
+    so_far = {"seconds_compiling": 3.45678, "programs": 9, "from_cache": 5}
+    monkeypatch.setattr(_runs, "compiled_so_far", lambda: so_far)
+    before = {"seconds_compiling": 1.0, "programs": 2, "from_cache": 4}
+    facts = _runs.Run("explorer", {}, _clock=10.0, _before=before).facts()
+    assert (facts["seconds"], facts["seconds_compiling"]) == (21.235, 2.457)
+    assert (facts["programs"], facts["from_cache"]) == (7, 1)
+    assert facts["peak_memory"]["device"] == 7
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_memory_is_in_bytes_where_the_system_counts_it_otherwise(platform, unit, monkeypatch):
+    resource = SimpleNamespace(RUSAGE_SELF=None, getrusage=lambda _: SimpleNamespace(ru_maxrss=3_000_000))
+    monkeypatch.setitem(sys.modules, "resource", resource)
+    monkeypatch.setattr(_runs.sys, "platform", platform)
+    assert _runs._peak_memory() == {"host": 3_000_000 * unit, "device": None}
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert _runs._peak_memory()["host"] is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "changes", "line"),
+    [
+        ({"seed": 3}, {}, "seed 3, revision 0123456789, 12 s, 3 s of them compiling, 2.5 GB of host memory"),
+        ({}, {"revision": None}, "12 s, 3 s of them compiling, 2.5 GB of host memory"),
+        (None, {"dirty": True, "peak_memory": {"host": None, "device": 4e10}},
+         "revision 0123456789 with changes, 12 s, 3 s of them compiling, 40.0 GB of device memory"),
+    ],
+)  # fmt: skip
+def test_what_a_run_cost_is_one_line(parameters, changes, line, monkeypatch):
+    facts = {"revision": "0123456789abcdef", "dirty": False, "seconds": 12.3, "seconds_compiling": 3.2}
+    facts |= {"peak_memory": {"host": 2.5e9, "device": None}, **changes}
+    monkeypatch.setattr(_runs.Run, "facts", lambda run: facts)
+    assert _runs.Run("explorer", parameters).cost() == line
+
+
+def test_compiling_is_counted_from_nothing_on(monkeypatch):
+    listeners = {}
+    monitoring = SimpleNamespace(
+        register_event_duration_secs_listener=lambda listener: listeners.update(seconds=listener),
+        register_event_listener=lambda listener: listeners.update(event=listener),
+    )
+    monkeypatch.setattr(jax, "monitoring", monitoring)
+    counted = _runs.compiled_so_far.__wrapped__()
+    assert counted == {"seconds_compiling": 0.0, "programs": 0, "from_cache": 0}
+    for event, seconds in (("/jax/core/compile/backend_compile_duration", 1.5), ("/jax/another_duration", 8.0)):
+        listeners["seconds"](event, seconds)
+    for event in ("/jax/compilation_cache/cache_hits", "/jax/compilation_cache/cache_misses"):
+        listeners["event"](event)
+    assert counted == {"seconds_compiling": 1.5, "programs": 1, "from_cache": 1}
+
+
 def test_facts_are_plain():
     facts = _runs.current().facts()
     assert json.loads(json.dumps(facts)) == facts

@@ -8,7 +8,7 @@ TESTS = {
     "_claim_files": "claims",
     "_decay": "decay function_space krylov linear_models ill_conditioned wiring",
     "_derivatives": "affine_kernels infinite_width",
-    "_diagnosis_checks": "diagnosis_problem diagnosis",
+    "_diagnosis_checks": "diagnosis_checks diagnosis",
     "_diagnosis_paths": "diagnosis_problem diagnosis",
     "_diagnosis_problem": "diagnosis_problem diagnosis",
     "_diagnosis_runs": "diagnosis_problem diagnosis",
