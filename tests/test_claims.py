@@ -259,9 +259,12 @@ def test_a_file_is_nested_by_paper_notebook_and_claim():
         ("statement: It holds.", "statemnt: It holds.", r"a\.yaml: a-claim: unknown fields \['statemnt'\]"),
         ("statement: It holds.", "", r"a\.yaml: a-claim: missing fields \['statement'\]"),
         ("statement: It holds.", "statement:", r"a\.yaml: a-claim: statement: expected a text"),
+        ("statement: It holds.", "statement: 5", r"a\.yaml: a-claim: statement: expected a text"),
+        ("measured: The slope.", "measured: a\n      caveat: ''", r"a\.yaml: a-claim: caveat: expected a text"),
         ("criterion: {at_most: 0}", "criterion: {at_mots: 0}", r"a\.yaml: a-claim: criterion: "),
         ("criterion: {at_most: 0}", "criterion: {at_most: none}", r"a\.yaml: a-claim: criterion: "),
         ("criterion: {at_most: 0}", "criterion: {}", r"a\.yaml: a-claim: criterion: "),
+        ("criterion: {at_most: 0}", "criterion: {at_least: none, at_most: 0}", r"a\.yaml: a-claim: criterion: "),
         ("{num_seeds: 5}", "{dims: 5}", r"a\.yaml: a-claim: requires: "),
         ("measured: The slope.", "measured: The slope.\n      seeds: all", r"a\.yaml: a-claim: seeds: expected 'mean'"),
         (

@@ -218,6 +218,33 @@ def test_what_a_run_cost_is_one_line(parameters, changes, line, monkeypatch):
     assert _runs.Run("explorer", parameters).cost() == line
 
 
+def test_a_function_that_is_told_takes_the_place_of_its_namesake_alone(monkeypatch):
+    registered, told = [], []
+    shell = SimpleNamespace(events=SimpleNamespace(register=lambda _, call: registered.append(call)))
+    monkeypatch.setattr(_runs, "kernel_shell", lambda: shell)
+    monkeypatch.setattr(_runs, "_after_each_cell", [])
+
+    def teller(name, what):
+        tell = lambda: told.append(what)
+        tell.__name__ = name
+        return tell
+
+    for name, what in (("costs", "old"), ("other", "other"), ("costs", "new")):
+        _runs.after_each_cell(teller(name, what))
+    (after_cell,) = registered
+    after_cell()
+    assert told == ["other", "new"]
+
+
+def test_only_a_kernel_s_shell_is_one(monkeypatch):
+    kernel, terminal = SimpleNamespace(kernel=object()), SimpleNamespace()
+    for shell, found in ((kernel, kernel), (terminal, None), (None, None)):
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
+        assert _runs.kernel_shell() is found
+    monkeypatch.delitem(sys.modules, "IPython")
+    assert _runs.kernel_shell() is None
+
+
 def test_compiling_is_counted_from_nothing_on(monkeypatch):
     listeners = {}
     monitoring = SimpleNamespace(
