@@ -20,6 +20,7 @@ W = jnp.asarray([1.0, -2.0, 0.5])
     [
         lambda w, x: x @ w,
         lambda w, x: (x @ w)[:, None],
+        lambda w, x: x @ jnp.stack([w, w], axis=1),  # it takes a single sample, too
         lambda w, x: jnp.outer(x @ w, jnp.ones(3)),  # (n, k), and of one sample no outputs at all
         lambda w, x: x @ w + np.arange(9.0)[8] + np.arange(9.0)[7],  # constants, the same at each call
         lambda w, x: x @ w * jax.random.uniform(jax.random.key(3)),
@@ -71,12 +72,32 @@ def test_two_calls_are_compared_on_four_samples():
     assert seen == [(4, 3), (4, 3), (3, 3), (3, 3)]
 
 
+@jax.tree_util.register_pytree_with_keys_class
+class Frozen:
+    """A mapping that is no dict, as Flax's FrozenDict."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def items(self):
+        return self.entries.items()
+
+    def tree_flatten_with_keys(self):
+        return [(jax.tree_util.DictKey(name), value) for name, value in self.items()], tuple(self.entries)
+
+    @classmethod
+    def tree_unflatten(cls, names, values):
+        return cls(dict(zip(names, values)))
+
+
 def test_a_state_is_refused_and_parameters_of_any_name_are_not():
     for params in ({"params": W, "stats": W}, {"batch": W}, (W,), W):
         checks._check_no_state(params)
     for name in ("batch_stats", "cache", "intermediates", "state", "spectral_stats"):
         with refused(f"params['{name}']", saying=rf"got a state \({name}\)"):
             checks._check_no_state({"params": W, name: W})
+        with refused(f"params['{name}']"):
+            checks._check_no_state(Frozen({"params": W, name: W}))
 
 
 @pytest.mark.parametrize(

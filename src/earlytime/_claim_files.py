@@ -47,7 +47,7 @@ class Claim(NamedTuple):
     known: str = ""
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(yaml.SafeLoader):
     """YAML without duplicate keys, of which plain YAML keeps the last."""
 
     def construct_mapping(self, node, deep=False):
