@@ -21,6 +21,9 @@ W = jnp.asarray([1.0, -2.0, 0.5])
         lambda w, x: x @ w,
         lambda w, x: (x @ w)[:, None],
         lambda w, x: x @ jnp.stack([w, w], axis=1),  # it takes a single sample, too
+        # Wrong numbers of rows, of functions that take no single sample either: not for this check to say.
+        lambda w, x: jnp.ones((5, 2)) * jnp.sum(x @ w),
+        lambda w, x: jnp.sum(x @ w) if x.ndim > 1 else [x @ w],
         lambda w, x: jnp.outer(x @ w, jnp.ones(3)),  # (n, k), and of one sample no outputs at all
         lambda w, x: x @ w + np.arange(9.0)[8] + np.arange(9.0)[7],  # constants, the same at each call
         lambda w, x: x @ w * jax.random.uniform(jax.random.key(3)),
@@ -45,6 +48,7 @@ def draws_keys():
     ("apply_fn", "saying"),
     [
         (lambda w, x: jnp.sum(x @ w), "of a single sample"),  # a number, also of one sample
+        (lambda w, x: jnp.stack([x @ w, x @ w, x @ w]), "of a single sample"),
         (lambda w, x: jnp.stack([x @ w, x @ w])[:, 0] if x.ndim > 1 else x @ w, "of a single sample"),
         (lambda w, x: (x @ w)[:, None, None] * jnp.ones((1, 2, 3)), "choose a position"),
         (lambda w, x: [x @ w], "got several things"),
@@ -98,6 +102,8 @@ def test_a_state_is_refused_and_parameters_of_any_name_are_not():
             checks._check_no_state({"params": W, name: W})
         with refused(f"params['{name}']"):
             checks._check_no_state(Frozen({"params": W, name: W}))
+    with refused("params['cache']", saying=r"got a state \(cache\)"):  # the first of two
+        checks._check_no_state({"cache": W, "batch_stats": W})
 
 
 @pytest.mark.parametrize(
