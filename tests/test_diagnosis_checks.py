@@ -21,10 +21,10 @@ W = jnp.asarray([1.0, -2.0, 0.5])
         lambda w, x: x @ w,
         lambda w, x: (x @ w)[:, None],
         lambda w, x: x @ jnp.stack([w, w], axis=1),  # it takes a single sample, too
+        lambda w, x: jnp.outer(x @ w, jnp.ones(3)),  # of a single sample (1, k)
         # Wrong numbers of rows, of functions that take no single sample either: not for this check to say.
         lambda w, x: jnp.ones((5, 2)) * jnp.sum(x @ w),
         lambda w, x: jnp.sum(x @ w) if x.ndim > 1 else [x @ w],
-        lambda w, x: jnp.outer(x @ w, jnp.ones(3)),  # (n, k), and of one sample no outputs at all
         lambda w, x: x @ w + np.arange(9.0)[8] + np.arange(9.0)[7],  # constants, the same at each call
         lambda w, x: x @ w * jax.random.uniform(jax.random.key(3)),
     ],
