@@ -13,6 +13,7 @@ from refusals import refused
 
 X = np.linspace(-1.0, 1.0, 24).reshape(8, 3)
 W = jnp.asarray([1.0, -2.0, 0.5])
+KEY = jax.random.key(3)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ W = jnp.asarray([1.0, -2.0, 0.5])
         lambda w, x: jnp.ones((5, 2)) * jnp.sum(x @ w),
         lambda w, x: jnp.sum(x @ w) if x.ndim > 1 else [x @ w],
         lambda w, x: x @ w + np.arange(9.0)[8] + np.arange(9.0)[7],  # constants, the same at each call
-        lambda w, x: x @ w * jax.random.uniform(jax.random.key(3)),
+        lambda w, x: x @ (w * W) * jax.random.uniform(KEY),
     ],
 )
 def test_networks_of_batches_pass(apply_fn):

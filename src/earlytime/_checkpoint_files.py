@@ -117,7 +117,9 @@ def _plain(key):
 def _of_kind(found, leaf):
     """What was restored as what it had been: random keys, and numbers whose type gives way to others'."""
     if _is_key(leaf):
-        return jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf))
+        kinds: list = []  # a key knows its kind, but not its description
+        jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), leaf)
+        return jax.random.wrap_key_data(found, impl=kinds[0])
     return jnp.asarray(found.item()) if leaf.weak_type and not leaf.ndim else found
 
 
