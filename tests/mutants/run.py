@@ -78,12 +78,12 @@ def examine(name: str, tests: list[str], every: int, workers: int) -> float:
     source, harmless, users = path.read_text(encoding="utf-8"), read_harmless(name), users_of(name, path.parent)
     for compiled in path.parent.glob(f"__pycache__/{name}.*"):
         compiled.unlink()
-    for _ in range(2):  # the second time with everything compiled, as it is for mutants
-        start = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        _, seen = wait_for(dict([start_tests(path, source, files, users, [], limit=1800)]))
-        if seen:
-            raise SystemExit(f"{Path('output').read_text()}{name}: its tests fail without any error: {seen}")
-    limit = 30 + int(3 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - start))  # seconds of the processor
+    start = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    _, seen = wait_for(dict([start_tests(path, source, files, users, [], limit=1800)]))
+    if seen:
+        raise SystemExit(f"{Path('output').read_text()}{name}: its tests fail without any error: {seen}")
+    # Seconds of the processor: with everything compiled, a mutant needs fewer.
+    limit = 30 + int(2 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - start))
     killers: list[str] = []
     running: dict = {}
     planted = mutants(source)[::every]
