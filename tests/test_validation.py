@@ -10,7 +10,7 @@ from earlytime import _validation as checks
 from refusals import refused
 
 INF, NAN = np.inf, np.nan
-SPHERE = np.sqrt(2) * np.eye(2)
+SPHERE = np.array([[np.sqrt(3), 0, 0], [0, 1, np.sqrt(2)]])
 SKEW = np.array([[0.0, 1.0], [-1.0, 0.0]])
 FLAT = np.zeros((2, 2))
 DIAGONAL = lambda *entries: np.diag(np.array(entries, float))
@@ -200,3 +200,15 @@ def test_equal_arrays():
     assert checks.are_equal(one, one) and checks.are_equal(one, one.copy())
     assert not checks.are_equal(one, one + 1) and not checks.are_equal(one, one[:2])
     assert not checks.are_equal(np.ones((1, 3)), np.ones((3, 3)))  # which broadcast
+
+
+def test_what_is_spread_over_devices_is_looked_at_there(monkeypatch):
+    monkeypatch.setattr(checks, "is_spread", lambda value: isinstance(value, jax.Array))
+    monkeypatch.delattr(np, "isfinite")
+    assert checks.check_finite("this", jnp.ones(3)) is None
+    with refused("this", saying="got 2 that are not"):
+        checks.check_finite("this", jnp.array([1.0, NAN, INF, 2.0, 3.0]))
+    monkeypatch.delattr(np, "array_equal")
+    one = jnp.arange(3.0)
+    assert checks.are_equal(one, one.copy()) and not checks.are_equal(one, one + 1)
+    assert checks.are_equal(np.arange(3.0), one) and checks.are_equal(one, np.arange(3.0))
