@@ -167,7 +167,7 @@ CALLS = {
     ),
     "symmetric": lambda x, y: et.symmetric(network()).apply(jax.tree.map(lambda p: jnp.stack([p, -p]), params(x)), x),
     "with_output": lambda x, y: networks.with_output(network(), "tanh").apply(
-        params(np.zeros(1, precision(x))), jnp.asarray(x, precision(x))
+        params(jnp.zeros(1, precision(x))), jnp.asarray(x, precision(x))
     ),
     "fully_connected": lambda x, y: applied(et.fully_connected(3, 4, "tanh", depth=2), x),
     "standard_parameterization": lambda x, y: applied(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earlytime import _validation as checks
+from earlytime._chunks import Chunks
 from refusals import refused
 
 INF, NAN = np.inf, np.nan
@@ -200,6 +201,11 @@ def test_equal_arrays():
     assert checks.are_equal(one, one) and checks.are_equal(one, one.copy())
     assert not checks.are_equal(one, one + 1) and not checks.are_equal(one, one[:2])
     assert not checks.are_equal(np.ones((1, 3)), np.ones((3, 3)))  # which broadcast
+    with jax.enable_x64(False):  # NumPy looks at numbers in their own precision
+        assert not checks.are_equal(one, one + 1e-12)
+    chunks = Chunks(lambda key: jnp.ones((2, 3)), jax.random.split(jax.random.key(0), 2))
+    assert checks.are_equal(chunks, chunks)
+    assert not checks.are_equal(chunks, chunks.dense()) and not checks.are_equal(chunks.dense(), chunks)
 
 
 def test_what_is_spread_over_devices_is_looked_at_there(monkeypatch):

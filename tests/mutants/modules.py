@@ -24,7 +24,7 @@ TESTS = {
     "_stable_rates": "gradient_descent losses seeds wiring",
     "_stepwise": "convolutions_in_loops gradient_descent optimizers",
     "_training_checks": "gradient_descent optimizers",
-    "_validation": "validation inputs integers networks function_space blocks",
+    "_validation": "validation",
     "activations": "activations quadratic_features",
     "affine_fits": "affine_fits",
     "affine_kernels": "affine_kernels",
