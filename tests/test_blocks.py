@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earlytime import _blocks
+from earlytime._chunks import Chunks
+from earlytime._shards import Shards
 
 X = np.ones((9, 5), np.float32)
 
@@ -80,6 +82,38 @@ def test_blocks_are_of_one_size(block_size, sizes):
     )
     np.testing.assert_allclose(total, x.sum(axis=0))
     assert count == 9
+
+
+@pytest.mark.parametrize("block_size", [2, 4, 100])
+def test_chunks_are_blocks_as_they_are(block_size):
+    """Whatever size is asked for."""
+    x = Chunks(lambda key: jax.random.normal(key, (3, 2)), jax.random.split(jax.random.key(0), 4))
+    y = jnp.arange(12.0)
+    found = _blocks.sum_blocks(lambda block, weights: weights * block[1] @ block[0], (x, y), block_size)
+    np.testing.assert_allclose(found, y @ x.dense(), rtol=1e-12)
+    np.testing.assert_allclose(_blocks.map_blocks(lambda x: 2 * x, x, block_size), 2 * x.dense(), rtol=1e-12)
+
+
+class TwoDevices(Shards):
+    """Stands for five samples on one device and four on another."""
+
+    def mapped(self, f, x):
+        return jnp.concatenate([f(x[:5]), f(x[5:])])
+
+    def summed(self, f, tree):
+        return sum(f(jax.tree.map(lambda a: a[part], tree)) for part in (slice(0, 5), slice(5, 9)))
+
+
+def test_each_device_works_by_blocks_on_its_part():
+    devices = TwoDevices.__new__(TwoDevices)
+    x, weights, seen = jnp.arange(45.0).reshape(9, 5), jnp.arange(9.0), set()
+    twice = lambda block: (seen.add(len(block)), 2 * block)[1]
+    np.testing.assert_array_equal(_blocks.map_blocks(twice, x, 3, devices), 2 * x)
+    assert seen == {2, 3}  # 5 as 3 + 3 with padding, 4 as 2 + 2
+    total = lambda block, weights: (seen.add(len(block)), weights @ block)[1]
+    found = _blocks.sum_blocks(total, x, 4, devices, weights)
+    np.testing.assert_allclose(found, weights @ x)
+    assert seen == {2, 3, 4}
 
 
 def test_numpy_stays_numpy():
