@@ -101,11 +101,13 @@ def test_mixing_that_only_some_samples_feel_is_found():
         et.tangent_kernel(lambda w, x: plain(w, x) + jnp.abs(x[:, 0] - x[-1, 0]) * x.sum(), W, X)
 
 
-@pytest.mark.parametrize("scale", [0.0, np.zeros(()), np.zeros(4)], ids=["number", "array", "vector"])
+@pytest.mark.parametrize("scale", [0.0, np.zeros((1, 4))], ids=["number", "array"])
 def test_mixing_behind_a_scale_that_starts_at_zero_is_found(scale):
     """As the last normalization of a residual block does in many recipes."""
     with refused("apply_fn", saying="Batch normalization"):
-        et.tangent_kernel(lambda p, x: (p["scale"] * normalized(p["w"], x)[:, None]).sum(1), {"w": W, "scale": scale}, X)
+        et.tangent_kernel(
+            lambda p, x: (p["scale"] * normalized(p["w"], x)[:, None]).sum(1), {"w": W, "scale": scale}, X
+        )
 
 
 def test_mixing_of_test_samples_with_training_samples_is_found():
