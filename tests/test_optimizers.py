@@ -72,6 +72,15 @@ def test_a_run_that_goes_on_is_the_uninterrupted_one():
     np.testing.assert_array_equal(rest.train_loss[-1], whole.train_loss[-1])
 
 
+@pytest.mark.parametrize("how", [{"optimizer": optax.adam(0.1)}, {"learning_rate": 0.5, "momentum": 0.9}], ids=list)
+def test_a_plain_run_goes_on_with_a_memory_that_is_empty(how):
+    run = lambda params, **how: et.train(NETWORK.apply, params, TASK.x, TASK.y, **how)
+    plain = run(PARAMS, learning_rate=0.5, num_steps=4, record_steps=(4,))
+    rest = run(plain.params, state=plain.state, num_steps=7, record_steps=(7,), **how)
+    assert_equal(rest.params, run(plain.params, num_steps=3, record_steps=(3,), **how).params)
+    assert rest.state.step == 7 and rest.state.first_loss == plain.state.first_loss
+
+
 def test_what_is_no_parameter_rides_along():
     params = {"net": PARAMS, "steps": jnp.arange(3), "name": "tanh"}
     found = train(optax.adam(0.1), params=params, apply_fn=lambda p, x: NETWORK.apply(p["net"], x))
