@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from earlytime import _blocks
 from earlytime._chunks import Chunks
-from earlytime._shards import Shards
+from two_devices import TwoDevices
 
 X = np.ones((9, 5), np.float32)
 
@@ -94,18 +94,8 @@ def test_chunks_are_blocks_as_they_are(block_size):
     np.testing.assert_allclose(_blocks.map_blocks(lambda x: 2 * x, x, block_size), 2 * x.dense(), rtol=1e-12)
 
 
-class TwoDevices(Shards):
-    """Stands for five samples on one device and four on another."""
-
-    def mapped(self, f, x):
-        return jnp.concatenate([f(x[:5]), f(x[5:])])
-
-    def summed(self, f, tree):
-        return sum(f(jax.tree.map(lambda a: a[part], tree)) for part in (slice(0, 5), slice(5, 9)))
-
-
 def test_each_device_works_by_blocks_on_its_part():
-    devices = TwoDevices.__new__(TwoDevices)
+    devices = TwoDevices()
     x, weights, seen = jnp.arange(45.0).reshape(9, 5), jnp.arange(9.0), set()
     twice = lambda block: (seen.add(len(block)), 2 * block)[1]
     np.testing.assert_array_equal(_blocks.map_blocks(twice, x, 3, devices), 2 * x)

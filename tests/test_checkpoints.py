@@ -153,11 +153,15 @@ def test_without_orbax_it_is_said_what_to_install(tmp_path, monkeypatch):
         in_pieces(tmp_path)
 
 
-def test_a_run_that_diverged_keeps_saying_when_and_why(tmp_path):
-    how = {"learning_rate": 1e4, "num_steps": 20, "record": (20,)}
+@pytest.mark.parametrize(("rate", "before"), [(1e4, 0), (10.0, 5)])
+def test_a_run_that_diverged_keeps_saying_when_and_why(tmp_path, rate, before):
+    how = {"learning_rate": rate, "num_steps": 20, "record": (20,)}
     run, again = in_pieces(tmp_path, **how), in_pieces(tmp_path, **how)
-    assert 0 <= run.diverged_at < 20 and np.isfinite(run.stable_learning_rate)
     assert_same(run, again)
+    assert before < run.diverged_at <= before + 5
+    params = et.train(NETWORK.apply, START, X, Y, learning_rate=rate, num_steps=before, record_steps=(before,)).params
+    limit = et.kernels.stable_learning_rate(et.tangent_kernel(NETWORK.apply, params, X).dense())
+    np.testing.assert_allclose(run.stable_learning_rate, limit, rtol=1e-9)
 
 
 def test_checksums_see_every_bit_and_every_place():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from earlytime import infinite_width
+from earlytime import _solver, infinite_width
 from refusals import refused
 
 N, NEW, P = 7, 3, 30
@@ -476,3 +476,20 @@ def test_bad_arguments_are_named(name, call):
 
 
 X_NONE = np.zeros((N, 2))
+
+
+@pytest.mark.parametrize("steps", [[], [-1, 2], [2, -1], -1, 1.0, [0.0, 1.0]])
+def test_what_are_no_steps(steps):
+    with refused("steps", saying="expected whole numbers >= 0"):
+        _solver._check_when(steps, None)
+
+
+def test_when():
+    for time in ([], [-1.0, 2.0], [2.0, -1e-9]):
+        with refused("time", saying="expected numbers >= 0"):
+            _solver._check_when(None, time)
+    for neither_or_both in ((None, None), (1, 1.0)):
+        with refused("steps", saying="exactly one"):
+            _solver._check_when(*neither_or_both)
+    for steps, time in ((0, None), ([0, 3], None), (None, 0.0), (None, [0.5, 2])):
+        assert _solver._check_when(steps, time) is None

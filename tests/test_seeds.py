@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from earlytime import seeds
 from earlytime._stable_rates import limits_wanted
 from refusals import refused
+from two_devices import TwoDevices
 
 
 @contextlib.contextmanager
@@ -34,6 +36,28 @@ def test_seeds_are_the_same_whatever_the_batch(batch_size):
     expected = [jax.random.normal(key, (2,)) for key in jax.random.split(jax.random.key(5), 4)]
     np.testing.assert_array_equal(values, expected)
     assert empty.shape == (4, 0, 3)
+
+
+def test_which_seeds_run_at_once():
+    of = lambda *how: [batch.tolist() for batch in seeds._batches(*how)[0]]
+    assert of(5, None, 1) == [[0, 1, 2, 3, 4]] and of(5, 1, 1) == [0, 1, 2, 3, 4]
+    assert of(5, 2, 1) == [[0, 1], [2, 3], [4, 0]] and of(5, 9, 1) == [[0, 1, 2, 3, 4]]
+    # As many on each of several devices.
+    assert of(5, None, 2) == of(5, 9, 2) == [[0, 1, 2, 3, 4, 0]]
+    assert of(5, 1, 2) == [[0, 1], [2, 3], [4, 0]] and of(5, 2, 2) == [[0, 1, 2, 3], [4, 0, 1, 2]]
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2])
+def test_seeds_on_several_devices_are_those_on_one(monkeypatch, batch_size):
+    run = lambda key, own, scale: scale * jax.random.normal(key, (2,)) + own
+    how = {"per_seed": np.arange(5.0)[:, None], "batch_size": batch_size}
+    alone, asked = et.over_seeds(run, 0, 5, 2.0, **how), []
+    monkeypatch.setattr(seeds, "all_devices", lambda axis: asked.append(axis) or TwoDevices())
+    with jax.default_device(jax.devices()[0]):
+        np.testing.assert_array_equal(et.over_seeds(run, 0, 5, 2.0, **how), alone)
+    assert not asked  # who chose a device gets that one
+    np.testing.assert_array_equal(et.over_seeds(run, 0, 5, 2.0, **how), alone)
+    assert asked == ["seeds"]
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3])
