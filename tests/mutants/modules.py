@@ -30,7 +30,7 @@ TESTS = {
     "affine_kernels": "affine_kernels",
     "assembled_networks": "assembled_networks",
     "checkpoints": "checkpoints",
-    "claims": "claims wiring",
+    "claims": "claims runs wiring",
     "comparison": "comparison",
     "convolutional_networks": "deep_networks infinite_width",
     "curvature": "curvature wiring",
