@@ -102,6 +102,13 @@ def test_equal_norms_of_inputs_with_zeros_and_of_traced_ones():
     np.testing.assert_allclose(jax.jit(et.inputs.equal_norms)(x), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_the_spectrum_s_own_precision_is_not_that_of_its_root(dtype):
+    spectrum = np.array([3, 2, 1, 0, 0, 0])
+    found = et.sample_inputs(KEY, 5, 6, spectrum=spectrum.astype(dtype))
+    np.testing.assert_array_equal(found, et.sample_inputs(KEY, 5, 6, spectrum=spectrum.astype(float)))
+
+
 def test_a_trace_may_be_off_by_rounding_in_single_precision():
     assert et.sample_inputs(KEY, 2, 100, spectrum=np.full(100, 1 + 5e-5)).shape == (2, 100)
     with refused("spectrum"):
