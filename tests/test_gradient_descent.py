@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from earlytime import gradient_descent
 from refusals import refused
+from two_devices import TwoDevices
 
 N, D, M = 13, 4, 6
 X = np.asarray(et.sample_inputs(jax.random.key(0), N, D))
@@ -89,6 +91,17 @@ def test_test_set_and_observations():
     np.testing.assert_allclose(trajectory.observed["norm"][-1], np.linalg.norm(trajectory.params.w))
     without = run()
     assert without.test_outputs.shape == (4, 0) and np.all(np.isnan(without.test_loss)) and without.observed is None
+
+
+@pytest.mark.parametrize("spread", [(True, True), (True, False), (False, True)])
+def test_what_is_spread_over_devices_is_trained_as_on_one(monkeypatch, spread):
+    how = {"x_test": X_TEST, "y_test": Y_TEST, "block_size": 3, "num_steps": 5, "record_steps": (0, 5)}
+    alone, devices = run(**how), iter([TwoDevices() if each else None for each in spread])
+    monkeypatch.setattr(gradient_descent, "shards_of", lambda x: next(devices))
+    found = run(**how)
+    for name in ("train_outputs", "test_outputs", "train_loss", "test_loss"):
+        np.testing.assert_allclose(getattr(found, name), getattr(alone, name), rtol=1e-12, err_msg=name)
+    np.testing.assert_allclose(found.params.w, alone.params.w, rtol=1e-12)
 
 
 def test_going_on_from_a_state():
