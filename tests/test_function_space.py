@@ -484,7 +484,7 @@ def test_what_are_no_steps(steps):
         _solver._check_when(steps, None)
 
 
-def test_when():
+def test_exactly_one_of_steps_and_time_is_asked_for():
     for time in ([], [-1.0, 2.0], [2.0, -1e-9]):
         with refused("time", saying="expected numbers >= 0"):
             _solver._check_when(None, time)

@@ -85,7 +85,7 @@ def test_the_tangent_kernel_of_each_recipe_is_the_sum_of_its_gradients(recipe):
     found = et.tangent_kernel(apply_fn, params, x).dense()
     expected = flat @ flat.T
     # Rounding is of the size of the terms, which an entry near zero is far below.
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=np.finfo(np.float32).eps * np.abs(expected).max())
     assert et.curvature.output_hessian(apply_fn, params, x[0]).shape[0] == flat.shape[1]
 
 

@@ -14,7 +14,7 @@ INF, NAN = np.inf, np.nan
 SPHERE = np.array([[np.sqrt(3), 0, 0], [0, 1, np.sqrt(2)]])
 SKEW = np.array([[0.0, 1.0], [-1.0, 0.0]])
 FLAT = np.zeros((2, 2))
-DIAGONAL = lambda *entries: np.diag(np.array(entries, float))
+diagonal = lambda *entries: np.diag(np.array(entries, float))
 
 
 def almost(size: float, dtype: str = "float64"):
@@ -26,7 +26,7 @@ def almost(size: float, dtype: str = "float64"):
 
 PASSING = [
     (checks.check_choice, "a", ("a", "b")),
-    (checks.check_choice, "b", (name for name in "ab")),
+    (checks.check_choice, "b", {"a": 1, "b": 2}),
     *((checks.check_trained, each) for each in ("first", "second", "both")),
     *((checks.check_even, each) for each in (2, 4, np.int32(6))),
     *((checks.check_finite, each) for each in (0.0, -1e300, [1, 2], np.zeros(0), jnp.ones(3))),
@@ -46,8 +46,8 @@ PASSING = [
     (checks.check_real, np.ones(2)),
     *((checks.check_symmetric, each) for each in (np.ones((1, 1)), FLAT, almost(0), almost(1.9e-6))),
     *((checks.check_symmetric, almost(each, "float32")) for each in (6e-4, -6e-4)),
-    *((checks.check_kernel, each) for each in (FLAT, DIAGONAL(2, 0), DIAGONAL(-1.9e-6, 2))),
-    (checks.check_kernel, DIAGONAL(-6e-4, 2).astype("float32")),
+    *((checks.check_kernel, each) for each in (FLAT, diagonal(2, 0), diagonal(-1.9e-6, 2))),
+    (checks.check_kernel, diagonal(-6e-4, 2).astype("float32")),
 ]
 
 NOT_FINITE = "expected finite numbers, got 1 that are not"
@@ -80,14 +80,14 @@ REFUSED = [
         ((checks.check_symmetric, np.ones(shape)), "expected a square matrix, got shape")
         for shape in ((2,), (2, 3), (3, 2), (0, 0), (2, 2, 2))
     ),
-    ((checks.check_symmetric, DIAGONAL(NAN, 1)), NOT_FINITE),
+    ((checks.check_symmetric, diagonal(NAN, 1)), NOT_FINITE),
     ((checks.check_symmetric, 3 * SKEW), "entries that differ by 6 from those .*; the largest entry is 3"),
     *(((checks.check_symmetric, almost(each)), "differ by 2.1e-06 from") for each in (2.1e-6, -2.1e-6)),
     ((checks.check_symmetric, almost(8e-4, "float32")), "differ by 0.0008 from"),
     ((checks.check_kernel, SKEW), "expected a symmetric matrix"),
-    ((checks.check_kernel, DIAGONAL(2, -3)), "expected no negative eigenvalue, got -3; the largest in size is 3"),
-    ((checks.check_kernel, DIAGONAL(-2.1e-6, 2)), "got -2.1e-06; the largest in size is 2"),
-    ((checks.check_kernel, DIAGONAL(-8e-4, 2).astype("float32")), "got -0.0008"),
+    ((checks.check_kernel, diagonal(2, -3)), "expected no negative eigenvalue, got -3; the largest in size is 3"),
+    ((checks.check_kernel, diagonal(-2.1e-6, 2)), "got -2.1e-06; the largest in size is 2"),
+    ((checks.check_kernel, diagonal(-8e-4, 2).astype("float32")), "got -0.0008"),
 ]
 
 

@@ -51,7 +51,7 @@ def prepare(copy: Path) -> None:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     os.chdir(copy)
-    sys.dont_write_bytecode = False  # whatever the environment says: a second of every error otherwise
+    sys.dont_write_bytecode = False  # whatever the environment says: else every error compiles all sources
     sys.path[:0] = [str(copy / "src"), str(copy / "tests")]
     # What does not depend on the error has been compiled before.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(copy / "compiled")
